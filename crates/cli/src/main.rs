@@ -1,0 +1,4 @@
+//! The `oci-gpu` command.
+#![forbid(unsafe_code)]
+
+fn main() {}

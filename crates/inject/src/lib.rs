@@ -1,0 +1,2 @@
+//! Carries out a plan in a live container.
+#![forbid(unsafe_code)]

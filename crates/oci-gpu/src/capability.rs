@@ -1,0 +1,140 @@
+//! Driver capabilities: which part of a driver a container asks for (`NVIDIA_DRIVER_CAPABILITIES`).
+
+use std::fmt;
+
+/// One driver capability, by the word that users write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Capability {
+    /// CUDA and OpenCL applications.
+    Compute,
+    /// 32-bit libraries beside the 64-bit ones.
+    Compat32,
+    /// X11 and Wayland displays: the graphics libraries and the modeset node.
+    Display,
+    /// OpenGL, EGL and Vulkan applications.
+    Graphics,
+    /// DLSS and other NGX features.
+    Ngx,
+    /// nvidia-smi and NVML.
+    Utility,
+    /// Video encoding, decoding and optical flow.
+    Video,
+}
+
+impl Capability {
+    /// Every capability, in alphabetical order.
+    pub const ALL: [Capability; 7] = [
+        Capability::Compat32,
+        Capability::Compute,
+        Capability::Display,
+        Capability::Graphics,
+        Capability::Ngx,
+        Capability::Utility,
+        Capability::Video,
+    ];
+
+    /// The word in `NVIDIA_DRIVER_CAPABILITIES`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Capability::Compute => "compute",
+            Capability::Compat32 => "compat32",
+            Capability::Display => "display",
+            Capability::Graphics => "graphics",
+            Capability::Ngx => "ngx",
+            Capability::Utility => "utility",
+            Capability::Video => "video",
+        }
+    }
+
+    /// The capability of that word; the words are case-sensitive, as they are for the reference.
+    pub fn from_word(word: &str) -> Option<Capability> {
+        Capability::ALL.into_iter().find(|c| c.as_str() == word)
+    }
+
+    fn bit(self) -> u8 {
+        1 << (self as u8)
+    }
+}
+
+impl serde::Serialize for Capability {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.as_str())
+    }
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A set of driver capabilities.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CapabilitySet(u8);
+
+impl CapabilitySet {
+    /// No capability at all.
+    pub const EMPTY: CapabilitySet = CapabilitySet(0);
+
+    /// Every capability.
+    pub fn all() -> CapabilitySet {
+        Capability::ALL.into_iter().collect()
+    }
+
+    /// What a container gets that names none: utility and compute.
+    pub fn default_set() -> CapabilitySet {
+        [Capability::Utility, Capability::Compute]
+            .into_iter()
+            .collect()
+    }
+
+    /// Whether the set holds `c`.
+    pub fn contains(self, c: Capability) -> bool {
+        self.0 & c.bit() != 0
+    }
+
+    /// Whether the two sets share a capability.
+    pub fn intersects(self, other: CapabilitySet) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// The capabilities that are in both sets.
+    pub fn intersection(self, other: CapabilitySet) -> CapabilitySet {
+        CapabilitySet(self.0 & other.0)
+    }
+
+    /// Adds `c`.
+    pub fn insert(&mut self, c: Capability) {
+        self.0 |= c.bit();
+    }
+
+    /// Whether the set is empty.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The members in alphabetical order.
+    pub fn iter(self) -> impl Iterator<Item = Capability> {
+        Capability::ALL
+            .into_iter()
+            .filter(move |c| self.contains(*c))
+    }
+}
+
+impl FromIterator<Capability> for CapabilitySet {
+    fn from_iter<I: IntoIterator<Item = Capability>>(iter: I) -> CapabilitySet {
+        let mut set = CapabilitySet::EMPTY;
+        for c in iter {
+            set.insert(c);
+        }
+        set
+    }
+}
+
+impl fmt::Display for CapabilitySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<&str> = self.iter().map(Capability::as_str).collect();
+        f.write_str(&words.join(","))
+    }
+}

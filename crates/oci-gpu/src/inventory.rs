@@ -1,0 +1,274 @@
+//! What a host has: the driver, its files, the GPUs and their device nodes, each with evidence.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::capability::Capability;
+use crate::elf::{Class, Machine};
+use crate::finding::Finding;
+
+/// Everything that discovery found. All paths are paths on the host.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Inventory {
+    /// The driver that the kernel runs and where its user-space files are.
+    pub driver: Driver,
+    /// The GPUs in PCI order; their index is their place in this list.
+    pub gpus: Vec<Gpu>,
+    /// Nodes that belong to no single GPU: nvidiactl, nvidia-uvm and the like.
+    pub control: Vec<ControlNode>,
+    /// IMEX channels that have a node.
+    pub imex_channels: Vec<ImexChannel>,
+    /// Driver libraries, 64-bit before 32-bit, each list sorted by path.
+    pub libraries: Vec<Library>,
+    /// Programs, firmware, sockets and configuration of the driver.
+    pub files: Vec<DriverFile>,
+    /// What was odd but did not stop discovery.
+    pub findings: Vec<Finding>,
+}
+
+/// The driver in the kernel and the user-space files that fit it.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Driver {
+    /// The version, as the kernel spells it ("550.163.01").
+    pub version: String,
+    /// The file that told the version.
+    pub version_source: PathBuf,
+    /// The directory that is `/` to the driver's user-space files.
+    pub root: PathBuf,
+    /// The newest CUDA version that the driver supports, major and minor, where it is known.
+    pub cuda: Option<(u32, u32)>,
+    /// Every place that was looked at for user-space files, in the order of trial.
+    pub candidates: Vec<Candidate>,
+    /// /proc/driver/nvidia files that a container gets a copy of.
+    pub proc_files: Vec<ProcFile>,
+    /// `DeviceFileUID`, `DeviceFileGID`, `DeviceFileMode` of /proc/driver/nvidia/params.
+    pub device_files: DeviceFileParams,
+}
+
+/// A file below /proc/driver/nvidia and its text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProcFile {
+    /// Its name below /proc/driver/nvidia ("params").
+    pub name: String,
+    /// Its content.
+    pub content: String,
+}
+
+/// Owner and mode that the kernel module wants its device nodes to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct DeviceFileParams {
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+impl Default for DeviceFileParams {
+    /// The module's own defaults: root, root, 0666.
+    fn default() -> DeviceFileParams {
+        DeviceFileParams {
+            uid: 0,
+            gid: 0,
+            mode: 0o666,
+        }
+    }
+}
+
+/// A place that was looked at for the driver's user-space files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Candidate {
+    /// The file, directory or root.
+    pub path: PathBuf,
+    /// What kind of evidence it is ("ld.so.cache", "well-known directory").
+    pub evidence: &'static str,
+    /// Whether files were taken from it.
+    pub accepted: bool,
+    /// Why it was accepted or refused.
+    pub why: String,
+}
+
+/// One GPU.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Gpu {
+    /// Place in PCI order, from 0.
+    pub index: u32,
+    /// `GPU-...`; absent where the kernel does not tell it (unprivileged LXC).
+    pub uuid: Option<String>,
+    /// Minor number of its node. It need not equal the index.
+    pub minor: u32,
+    /// PCI address as the kernel names it: "0000:1a:00.0", lower case.
+    pub bus_id: String,
+    /// Marketing name.
+    pub model: String,
+    /// Its device node, /dev/nvidiaN.
+    pub node: DeviceNode,
+    /// Its directory below /proc/driver/nvidia/gpus.
+    pub proc_dir: PathBuf,
+    /// Its DRM nodes (card and render), and the by-path links that lead to them.
+    pub drm: Vec<DrmNode>,
+    /// Whether the GPU is split: then it is used through its instances only.
+    pub mig_enabled: bool,
+    /// Its MIG instances in ascending order of GPU and compute instance.
+    pub mig: Vec<MigInstance>,
+}
+
+/// A DRM node of a GPU.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DrmNode {
+    /// /dev/dri/cardN or /dev/dri/renderDN.
+    pub node: DeviceNode,
+    /// The link below /dev/dri/by-path that leads to it, if the host has one.
+    pub by_path: Option<PathBuf>,
+}
+
+/// A MIG instance: a compute instance inside a GPU instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MigInstance {
+    /// GPU instance number.
+    pub gi: u32,
+    /// Compute instance number.
+    pub ci: u32,
+    /// `MIG-...`, where a stored inventory knows it; the kernel's files do not.
+    pub uuid: Option<String>,
+    /// The GPU instance's access file and node.
+    pub gi_access: MigAccess,
+    /// The compute instance's access file and node.
+    pub ci_access: MigAccess,
+}
+
+/// A MIG access right: a procfs file and the capability node that stands for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MigAccess {
+    /// /proc/driver/nvidia/capabilities/gpuN/mig/giG[/ciC]/access.
+    pub proc_file: PathBuf,
+    /// /dev/nvidia-caps/nvidia-capN.
+    pub node: DeviceNode,
+}
+
+/// What a control node is for; decides who gets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ControlRole {
+    /// /dev/nvidiactl: every GPU container.
+    Control,
+    /// /dev/nvidia-uvm: compute.
+    Uvm,
+    /// /dev/nvidia-uvm-tools: compute, optional.
+    UvmTools,
+    /// /dev/nvidia-modeset: display and graphics, optional.
+    Modeset,
+}
+
+/// A node that belongs to no single GPU.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ControlNode {
+    /// What it is for.
+    pub role: ControlRole,
+    /// The node.
+    pub node: DeviceNode,
+}
+
+/// An IMEX channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ImexChannel {
+    /// Its number.
+    pub id: u32,
+    /// /dev/nvidia-caps-imex-channels/channelN.
+    pub node: DeviceNode,
+}
+
+/// A device node: where it is, what numbers it must have, and what was found there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DeviceNode {
+    /// Path on the host.
+    pub path: PathBuf,
+    /// Major number that the kernel's /proc/devices demands.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+    /// What the host has at `path`.
+    pub state: NodeState,
+    /// Permission bits and owner of the node that was found.
+    pub owner: Option<NodeOwner>,
+}
+
+/// Owner and mode of an existing node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct NodeOwner {
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// What the host has where a device node belongs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeState {
+    /// A character device with the right numbers.
+    Present,
+    /// Nothing.
+    Missing,
+    /// Something else; the text says what.
+    Wrong(String),
+}
+
+/// A driver library.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Library {
+    /// The file itself, not a link to it.
+    pub path: PathBuf,
+    /// DT_SONAME; absent in a few driver files.
+    pub soname: Option<String>,
+    /// 32-bit or 64-bit.
+    pub class: Class,
+    /// Processor.
+    pub machine: Machine,
+    /// The capability that it is part of; absent where the table does not name the library.
+    pub capability: Option<Capability>,
+    /// The name without ".so" and what follows: "libcuda".
+    pub stem: String,
+    /// What led to it ("/usr/lib/x86_64-linux-gnu of ld.so.cache").
+    pub evidence: String,
+}
+
+/// What kind of driver file it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum FileKind {
+    /// A program.
+    Binary,
+    /// GSP firmware.
+    Firmware,
+    /// A Unix socket.
+    Socket,
+    /// A directory with sockets or pipes (MPS).
+    Directory,
+    /// A configuration file.
+    Config,
+}
+
+/// A file of the driver that is not a library.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DriverFile {
+    /// What it is.
+    pub kind: FileKind,
+    /// The file itself on the host, every link followed.
+    pub path: PathBuf,
+    /// Where it belongs in a container.
+    pub target: PathBuf,
+    /// The capability that it is part of.
+    pub capability: Capability,
+    /// What led to it.
+    pub evidence: String,
+}

@@ -1,0 +1,152 @@
+//! Inventory, Grant and ContainerFacts -> Plan: an ordered list of actions, each with its reason.
+//!
+//! Everything that can be decided is decided here; what carries a plan out has no choices left.
+
+use std::path::PathBuf;
+
+use crate::container::ContainerFacts;
+use crate::finding::Finding;
+use crate::inventory::Inventory;
+use crate::select::Grant;
+
+/// What a container gets, in the order in which it is put there.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Plan {
+    /// The actions. A directory comes before what lies in it.
+    pub actions: Vec<Action>,
+    /// What was left out on purpose.
+    pub skipped: Vec<Skipped>,
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Action {
+    /// What is done.
+    pub what: Operation,
+    /// Why: the rule and the evidence.
+    pub why: String,
+    /// Whether the container's start fails if it cannot be done.
+    pub required: bool,
+}
+
+/// Something that a container does not get, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// What.
+    pub what: String,
+    /// Why not.
+    pub why: String,
+}
+
+/// What can be done to a container. Paths named `source` are on the host, `target` in the container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Operation {
+    /// A character device: its node in the container, and leave to open it.
+    Device {
+        /// The host's node.
+        source: PathBuf,
+        /// The node in the container.
+        target: PathBuf,
+        /// Major number that the source must have.
+        major: u32,
+        /// Minor number that the source must have.
+        minor: u32,
+    },
+    /// A host file or directory, read-only (sockets excepted), mounted at `target`.
+    Bind {
+        /// What kind of file it is; decides the mount's flags.
+        kind: BindKind,
+        /// The file itself, every link followed.
+        source: PathBuf,
+        /// Where in the container.
+        target: PathBuf,
+    },
+    /// A symbolic link.
+    Symlink {
+        /// Where the link is, in the container.
+        target: PathBuf,
+        /// What it holds.
+        points_to: PathBuf,
+    },
+    /// A read-only file system in memory with these files and directories.
+    Files {
+        /// The mount point ("/proc/driver/nvidia").
+        target: PathBuf,
+        /// What it holds: parents before children.
+        entries: Vec<FileEntry>,
+    },
+    /// Driver libraries in the loader's cache (or, for musl, their directory in its path file).
+    LdCache {
+        /// The entries.
+        entries: Vec<CacheEntry>,
+        /// Directories that they lie in, for loaders without a cache.
+        directories: Vec<PathBuf>,
+    },
+    /// An environment variable of the container's process. The hook cannot set it.
+    Env {
+        /// Name.
+        name: String,
+        /// Value.
+        value: String,
+    },
+    /// A supplementary group of the container's process. The hook cannot add it.
+    Group {
+        /// Group id.
+        gid: u32,
+    },
+}
+
+/// The kinds of files that are mounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BindKind {
+    /// A shared library: read-only, nosuid, nodev.
+    Library,
+    /// A program: read-only, nosuid, nodev.
+    Binary,
+    /// Firmware: read-only, nosuid, nodev, noexec.
+    Firmware,
+    /// A Unix socket: nosuid, nodev, noexec; writable, or nobody could connect.
+    Socket,
+    /// A directory with sockets or pipes: like a socket.
+    Directory,
+    /// A configuration file: read-only, nosuid, nodev, noexec.
+    Config,
+    /// A file or directory of procfs: read-only, nosuid, nodev, noexec.
+    Proc,
+}
+
+/// A file or directory of [`Operation::Files`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileEntry {
+    /// Path below the mount point, without a leading slash.
+    pub path: PathBuf,
+    /// The content of a file; `None` for a directory.
+    pub content: Option<Vec<u8>>,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+/// An entry that the container's loader cache gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheEntry {
+    /// The soname.
+    pub soname: String,
+    /// The file in the container.
+    pub path: PathBuf,
+    /// Cache flags (see [`crate::ldcache::flags_for`]).
+    pub flags: u32,
+}
+
+impl Plan {
+    /// Decides what a container with `facts` gets for `grant`.
+    pub fn new(
+        _inventory: &Inventory,
+        _grant: &Grant,
+        _facts: &ContainerFacts,
+    ) -> Result<Plan, Finding> {
+        Ok(Plan::default())
+    }
+}

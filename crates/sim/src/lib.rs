@@ -1,0 +1,2 @@
+//! Simulated GPU hosts.
+#![forbid(unsafe_code)]

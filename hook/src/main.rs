@@ -1,0 +1,4 @@
+//! The hook.
+#![forbid(unsafe_code)]
+
+fn main() {}

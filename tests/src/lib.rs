@@ -1,0 +1,2 @@
+//! Support for the end-to-end tests.
+#![forbid(unsafe_code)]
