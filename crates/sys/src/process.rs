@@ -1,0 +1,28 @@
+//! The calling process: its descriptors and its environment.
+
+use std::io;
+
+use crate::check;
+
+/// Closes every descriptor from `first` on (close_range(2)).
+///
+/// # Errors
+/// `ENOSYS` before Linux 5.9.
+pub fn close_from(first: u32) -> io::Result<()> {
+    // SAFETY: the caller says that it owns no descriptor from `first` on; none of our types does,
+    // since this is called before any is made.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) })?;
+    Ok(())
+}
+
+/// Empties the environment (clearenv(3)). Call it while the process has one thread.
+pub fn clear_environment() {
+    // SAFETY: the process has one thread, so nobody reads the environment meanwhile.
+    unsafe { libc::clearenv() };
+}
+
+/// Sends SIGALRM after `seconds` (alarm(2)): the last resort against a call that hangs.
+pub fn alarm(seconds: u32) {
+    // SAFETY: alarm(2) takes a number and touches no memory.
+    unsafe { libc::alarm(seconds) };
+}
