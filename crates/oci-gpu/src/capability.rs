@@ -122,6 +122,12 @@ impl CapabilitySet {
     }
 }
 
+impl serde::Serialize for CapabilitySet {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_seq(self.iter())
+    }
+}
+
 impl FromIterator<Capability> for CapabilitySet {
     fn from_iter<I: IntoIterator<Item = Capability>>(iter: I) -> CapabilitySet {
         let mut set = CapabilitySet::EMPTY;

@@ -70,6 +70,18 @@ pub enum Libc {
     Musl,
 }
 
+/// How much of /proc/driver/nvidia a container's procfs has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProcDriver {
+    /// The directory: the kernel module is loaded.
+    #[default]
+    Nvidia,
+    /// /proc/driver only: the module is not loaded, so the host's GPUs are simulated.
+    Above,
+    /// The container mounts no procfs.
+    Absent,
+}
+
 /// What was seen in a container's root file system; existence of names only, nothing is parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -80,6 +92,8 @@ pub struct ContainerFacts {
     pub lib_dir: PathBuf,
     /// Where 32-bit driver libraries go; `None` where the root has no place for them.
     pub lib32_dir: Option<PathBuf>,
+    /// Where the view of the driver in procfs goes.
+    pub proc_driver: ProcDriver,
     /// Class and machine of programs that the host (and so the container) runs natively.
     pub native: (Class, Machine),
 }
@@ -129,6 +143,11 @@ impl ContainerFacts {
             libc,
             lib_dir,
             lib32_dir,
+            proc_driver: match () {
+                () if exists("/proc/driver/nvidia") => ProcDriver::Nvidia,
+                () if exists("/proc/driver") => ProcDriver::Above,
+                () => ProcDriver::Absent,
+            },
             native,
         }
     }

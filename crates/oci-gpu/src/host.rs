@@ -177,6 +177,14 @@ impl Root {
         fs::symlink_metadata(self.on_disk(&self.resolve(path)?))
     }
 
+    /// Facts about what is at `path` itself, a link included; directory components are resolved.
+    pub fn metadata_nofollow(&self, path: &Path) -> io::Result<fs::Metadata> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return self.metadata(path);
+        };
+        fs::symlink_metadata(self.on_disk(&self.directory(parent, &mut 0)?.join(name)))
+    }
+
     /// Whether `path` leads to something.
     pub fn exists(&self, path: &Path) -> bool {
         self.metadata(path).is_ok()

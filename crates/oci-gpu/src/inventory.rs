@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::capability::Capability;
+use crate::capability::{Capability, CapabilitySet};
 use crate::elf::{Class, Machine};
 use crate::finding::Finding;
 
@@ -18,6 +18,10 @@ pub struct Inventory {
     pub gpus: Vec<Gpu>,
     /// Nodes that belong to no single GPU: nvidiactl, nvidia-uvm and the like.
     pub control: Vec<ControlNode>,
+    /// The right to configure MIG on every GPU, where the driver offers it.
+    pub mig_config: Option<MigAccess>,
+    /// The right to watch MIG on every GPU, where the driver offers it.
+    pub mig_monitor: Option<MigAccess>,
     /// IMEX channels that have a node.
     pub imex_channels: Vec<ImexChannel>,
     /// Driver libraries, 64-bit before 32-bit, each list sorted by path.
@@ -36,6 +40,8 @@ pub struct Driver {
     pub version: String,
     /// The file that told the version.
     pub version_source: PathBuf,
+    /// "open" or "proprietary" kernel modules, where /proc/driver/nvidia/version tells.
+    pub flavour: Option<&'static str>,
     /// The directory that is `/` to the driver's user-space files.
     pub root: PathBuf,
     /// The newest CUDA version that the driver supports, major and minor, where it is known.
@@ -189,6 +195,8 @@ pub struct ImexChannel {
 pub struct DeviceNode {
     /// Path on the host.
     pub path: PathBuf,
+    /// Path in a container: the same without the dev root.
+    pub target: PathBuf,
     /// Major number that the kernel's /proc/devices demands.
     pub major: u32,
     /// Minor number.
@@ -233,8 +241,8 @@ pub struct Library {
     pub class: Class,
     /// Processor.
     pub machine: Machine,
-    /// The capability that it is part of; absent where the table does not name the library.
-    pub capability: Option<Capability>,
+    /// The capabilities that it is part of.
+    pub capabilities: CapabilitySet,
     /// The name without ".so" and what follows: "libcuda".
     pub stem: String,
     /// What led to it ("/usr/lib/x86_64-linux-gnu of ld.so.cache").
@@ -269,6 +277,4 @@ pub struct DriverFile {
     pub target: PathBuf,
     /// The capability that it is part of.
     pub capability: Capability,
-    /// What led to it.
-    pub evidence: String,
 }

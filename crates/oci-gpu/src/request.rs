@@ -140,3 +140,16 @@ impl Request {
         Ok(Asked::default())
     }
 }
+
+/// TEMP.
+pub mod require {
+    use super::*;
+    /// x
+    pub struct RequireFacts;
+    impl RequireFacts {
+        /// x
+        pub fn of(_: &crate::inventory::Inventory, _: &[crate::inventory::Gpu]) -> Self { RequireFacts }
+    }
+    /// x
+    pub fn check(_: &[Requirement], _: &RequireFacts) -> Result<(), Finding> { Ok(()) }
+}

@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use crate::capability::CapabilitySet;
-use crate::finding::Finding;
-use crate::inventory::{ControlNode, Gpu, ImexChannel, Inventory, MigInstance};
-use crate::request::Request;
+use crate::finding::{Code, Finding};
+use crate::inventory::{ControlNode, Gpu, ImexChannel, Inventory, MigAccess, MigInstance};
+use crate::request::{DeviceId, Devices, Request, require};
 
 /// Why a request cannot be met: a finding of the 0200 or 0400 range.
 pub type SelectError = Finding;
@@ -16,10 +16,12 @@ pub type SelectError = Finding;
 pub struct Grant {
     /// GPUs, in PCI order. Those that are granted by an instance only are here too.
     pub gpus: Vec<Gpu>,
-    /// MIG instances, each with the index of its GPU.
+    /// MIG instances, each with the index of its GPU, in ascending order.
     pub mig: Vec<(u32, MigInstance)>,
-    /// Control nodes.
+    /// Control nodes of the host; which of them a container gets depends on its capabilities.
     pub control: Vec<ControlNode>,
+    /// Driver-wide MIG rights: configuration, monitoring.
+    pub mig_rights: Vec<MigAccess>,
     /// IMEX channels.
     pub imex_channels: Vec<ImexChannel>,
     /// Parts of the driver.
@@ -27,11 +29,238 @@ pub struct Grant {
     pub capabilities: CapabilitySet,
 }
 
-/// Picks what `request` names from `inventory`.
-pub fn select(_inventory: &Inventory, _request: &Request) -> Result<Grant, SelectError> {
-    Err(Finding::new(
-        crate::Code::UnknownDevice,
-        "not selected yet",
-        "",
-    ))
+/// Picks what `request` names from `inventory`, and checks the request's conditions. A GPU that is
+/// split into MIG instances is granted with all of them, for it cannot be used otherwise.
+///
+/// # Errors
+/// [`Code::UnknownDevice`], [`Code::AmbiguousDevice`], [`Code::Mig`], [`Code::ImexChannel`] and
+/// [`Code::Requirement`]; each names what there is instead.
+pub fn select(inventory: &Inventory, request: &Request) -> Result<Grant, SelectError> {
+    let mut picked = Picked { inventory, gpus: Vec::new(), mig: Vec::new() };
+    match &request.devices {
+        Devices::DriverOnly => {}
+        Devices::All if inventory.gpus.is_empty() => {
+            return Err(Finding::new(
+                Code::UnknownDevice,
+                format!("all GPUs were asked for, but driver {} has none", inventory.driver.version),
+                "see dmesg and lspci for GPUs that the driver did not take, or ask for 'none'",
+            ));
+        }
+        Devices::All => (0..inventory.gpus.len()).for_each(|i| picked.whole(i)),
+        Devices::List(ids) => {
+            for id in ids {
+                picked.device(id)?;
+            }
+        }
+    }
+    picked.gpus.sort_unstable();
+    picked.mig.sort_unstable();
+    let gpus: Vec<Gpu> = picked.gpus.iter().map(|&i| inventory.gpus[i].clone()).collect();
+    let mig = picked
+        .mig
+        .iter()
+        .map(|&(g, m)| (inventory.gpus[g].index, inventory.gpus[g].mig[m].clone()))
+        .collect();
+    require::check(&request.requirements, &require::RequireFacts::of(inventory, &gpus))?;
+    Ok(Grant {
+        gpus,
+        mig,
+        control: inventory.control.clone(),
+        mig_rights: mig_rights(inventory, request)?,
+        imex_channels: imex_channels(inventory, request)?,
+        capabilities: request.capabilities,
+    })
+}
+
+/// Places in the inventory of what was picked, each once.
+struct Picked<'a> {
+    inventory: &'a Inventory,
+    gpus: Vec<usize>,
+    mig: Vec<(usize, usize)>,
+}
+
+impl Picked<'_> {
+    fn whole(&mut self, gpu: usize) {
+        self.gpu(gpu);
+        for instance in 0..self.inventory.gpus[gpu].mig.len() {
+            self.instance(gpu, instance);
+        }
+    }
+
+    fn gpu(&mut self, gpu: usize) {
+        if !self.gpus.contains(&gpu) {
+            self.gpus.push(gpu);
+        }
+    }
+
+    fn instance(&mut self, gpu: usize, instance: usize) {
+        self.gpu(gpu);
+        if !self.mig.contains(&(gpu, instance)) {
+            self.mig.push((gpu, instance));
+        }
+    }
+
+    fn device(&mut self, id: &DeviceId) -> Result<(), Finding> {
+        let gpus = &self.inventory.gpus;
+        match id {
+            DeviceId::Index(i) if (*i as usize) < gpus.len() => self.whole(*i as usize),
+            DeviceId::Uuid(uuid) => {
+                let gpu = self.by_uuid(id, uuid)?;
+                self.whole(gpu);
+            }
+            DeviceId::BusId(bus_id) => match gpus.iter().position(|g| g.bus_id == *bus_id) {
+                Some(gpu) => self.whole(gpu),
+                None => return Err(self.unknown(id)),
+            },
+            DeviceId::MigIndex(g, m) => {
+                let (g, m) = (*g as usize, *m as usize);
+                match gpus.get(g) {
+                    None => return Err(self.unknown(id)),
+                    Some(gpu) if m >= gpu.mig.len() => return Err(no_instance(id, gpu)),
+                    Some(_) => self.instance(g, m),
+                }
+            }
+            DeviceId::MigNumbers { gpu, gi, ci } => {
+                let g = self.by_uuid(id, gpu)?;
+                let instances = &gpus[g].mig;
+                match instances.iter().position(|m| (m.gi, m.ci) == (*gi, *ci)) {
+                    Some(m) => self.instance(g, m),
+                    None => return Err(no_instance(id, &gpus[g])),
+                }
+            }
+            DeviceId::MigUuid(uuid) => {
+                let at = gpus.iter().enumerate().find_map(|(g, gpu)| {
+                    let known = |m: &MigInstance| m.uuid.as_deref() == Some(uuid);
+                    Some((g, gpu.mig.iter().position(known)?))
+                });
+                match at {
+                    Some((g, m)) => self.instance(g, m),
+                    None => return Err(self.unknown_mig_uuid(id)),
+                }
+            }
+            DeviceId::Index(_) | DeviceId::Cdi(_) => return Err(self.unknown(id)),
+        }
+        Ok(())
+    }
+
+    /// The GPU whose UUID is `wanted`, or begins with it if no other does.
+    fn by_uuid(&self, id: &DeviceId, wanted: &str) -> Result<usize, Finding> {
+        let gpus = &self.inventory.gpus;
+        let uuid = |g: usize| gpus[g].uuid.as_deref().unwrap_or_default().to_ascii_lowercase();
+        let wanted = wanted.to_ascii_lowercase();
+        let fits: Vec<usize> = (0..gpus.len()).filter(|&g| uuid(g).starts_with(&wanted)).collect();
+        match fits[..] {
+            [one] => Ok(one),
+            [] => Err(self.unknown(id)),
+            _ => {
+                if let Some(exact) = fits.iter().find(|&&g| uuid(g) == wanted) {
+                    return Ok(*exact);
+                }
+                let names: Vec<String> = fits.iter().map(|&g| name(&gpus[g])).collect();
+                Err(Finding::new(
+                    Code::AmbiguousDevice,
+                    format!("'{id}' begins the UUID of several GPUs: {}", names.join(", ")),
+                    "write more of the UUID, or the GPU's index",
+                ))
+            }
+        }
+    }
+
+    fn unknown(&self, id: &DeviceId) -> Finding {
+        let gpus = &self.inventory.gpus;
+        let there = match gpus.len() {
+            0 => "it has none".to_owned(),
+            _ => format!("it has {}", gpus.iter().map(name).collect::<Vec<_>>().join(", ")),
+        };
+        Finding::new(
+            Code::UnknownDevice,
+            format!("the host has no GPU '{id}'; {there}"),
+            "ask for one of these, by index, UUID or PCI address, or for 'all'",
+        )
+    }
+
+    fn unknown_mig_uuid(&self, id: &DeviceId) -> Finding {
+        let instances: Vec<String> = self
+            .inventory
+            .gpus
+            .iter()
+            .flat_map(|g| (0..g.mig.len()).map(|m| format!("{}:{m}", g.index)))
+            .collect();
+        if instances.is_empty() {
+            return Finding::new(
+                Code::Mig,
+                format!("'{id}' was asked for, but no GPU of the host is split into MIG instances"),
+                "split a GPU with nvidia-smi mig -cgi, or ask for a whole GPU",
+            );
+        }
+        Finding::new(
+            Code::Mig,
+            format!("'{id}' cannot be looked up: the kernel's files do not tell MIG UUIDs; the host has the instances {}", instances.join(", ")),
+            "name the instance as GPU:INSTANCE (0:1) or as MIG-<GPU UUID>/<GPU instance>/<compute instance>",
+        )
+    }
+}
+
+/// A GPU in a message: index, UUID or address, and model.
+fn name(gpu: &Gpu) -> String {
+    let id = gpu.uuid.as_deref().unwrap_or(&gpu.bus_id);
+    format!("{} ({id}, {})", gpu.index, gpu.model)
+}
+
+fn no_instance(id: &DeviceId, gpu: &Gpu) -> Finding {
+    let there: Vec<String> = gpu
+        .mig
+        .iter()
+        .enumerate()
+        .map(|(m, i)| format!("{}:{m} (GPU instance {}, compute instance {})", gpu.index, i.gi, i.ci))
+        .collect();
+    let there = match there.is_empty() {
+        true => "is not split into MIG instances".to_owned(),
+        false => format!("has {}", there.join(", ")),
+    };
+    Finding::new(
+        Code::Mig,
+        format!("the host has no MIG instance '{id}': GPU {} {there}", gpu.index),
+        "ask for one that exists, or create it with nvidia-smi mig -cgi",
+    )
+}
+
+fn mig_rights(inventory: &Inventory, request: &Request) -> Result<Vec<MigAccess>, Finding> {
+    let asked = [
+        (request.mig_config, "NVIDIA_MIG_CONFIG_DEVICES", &inventory.mig_config),
+        (request.mig_monitor, "NVIDIA_MIG_MONITOR_DEVICES", &inventory.mig_monitor),
+    ];
+    let mut rights = Vec::new();
+    for (asked, variable, right) in asked {
+        match (asked, right) {
+            (true, Some(right)) => rights.push(right.clone()),
+            (true, None) => {
+                return Err(Finding::new(
+                    Code::Mig,
+                    format!("{variable} is set, but the driver has no such right below /proc/driver/nvidia/capabilities/mig"),
+                    "use a driver and a GPU that support MIG, or unset the variable",
+                ));
+            }
+            (false, _) => {}
+        }
+    }
+    Ok(rights)
+}
+
+fn imex_channels(inventory: &Inventory, request: &Request) -> Result<Vec<ImexChannel>, Finding> {
+    let find = |id: &u32| {
+        let found = inventory.imex_channels.iter().find(|c| c.id == *id);
+        found.cloned().ok_or_else(|| {
+            let there = match inventory.imex_channels.len() {
+                0 => "no channel".to_owned(),
+                n => format!("{n} channels"),
+            };
+            Finding::new(
+                Code::ImexChannel,
+                format!("IMEX channel {id} has no node in /dev/nvidia-caps-imex-channels; the host has {there}"),
+                "load the driver with NVreg_CreateImexChannel0=1, or create the node with nvidia-modprobe -c",
+            )
+        })
+    };
+    request.imex_channels.iter().map(find).collect()
 }

@@ -4,11 +4,13 @@
 //! the order of its manual page, takes descriptors and never keeps them, and names the kernel
 //! version that it needs.
 
+pub mod bpf;
 pub mod mount;
 pub mod process;
 pub mod stat;
 
 use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 /// The result of a system call that returns -1 and sets `errno`.
 pub(crate) fn check(result: libc::c_long) -> io::Result<libc::c_long> {
@@ -17,4 +19,11 @@ pub(crate) fn check(result: libc::c_long) -> io::Result<libc::c_long> {
     } else {
         Ok(result)
     }
+}
+
+/// The descriptor that a system call has just returned.
+pub(crate) fn owned(fd: libc::c_long) -> OwnedFd {
+    // SAFETY: the kernel has made this descriptor for the caller of the system call; nobody else
+    // owns it.
+    unsafe { OwnedFd::from_raw_fd(fd as RawFd) }
 }

@@ -1,9 +1,10 @@
-//! Mounts by descriptor: open_tree(2), move_mount(2), mount_setattr(2).
+//! Mounts by descriptor: open_tree(2), move_mount(2), mount_setattr(2), fsopen(2).
 
+use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use crate::check;
+use crate::{check, owned};
 
 /// Attributes of a mount (`MOUNT_ATTR_*`), combined with `|`.
 pub mod attr {
@@ -31,8 +32,7 @@ pub fn clone_tree(file: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let fd = check(unsafe {
         libc::syscall(libc::SYS_open_tree, file.as_raw_fd(), c"".as_ptr(), flags)
     })?;
-    // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+    Ok(owned(fd))
 }
 
 /// Attaches the detached mount `tree` at `target` (move_mount(2)). A file goes on a file, a
@@ -83,4 +83,40 @@ pub fn set_attributes(mount: BorrowedFd<'_>, set: u64, clear: u64) -> io::Result
         )
     })?;
     Ok(())
+}
+
+/// A new file system of that type, detached and not yet visible to anybody (fsopen(2),
+/// fsconfig(2), fsmount(2)). An option without a value is a flag.
+///
+/// # Errors
+/// `EPERM` without CAP_SYS_ADMIN over the mount namespace, `ENODEV` for an unknown type, `EINVAL`
+/// for an unknown option, `ENOSYS` before Linux 5.2.
+pub fn new_filesystem(
+    kind: &CStr,
+    options: &[(&CStr, Option<&CStr>)],
+    attributes: u64,
+) -> io::Result<OwnedFd> {
+    const FSCONFIG_SET_FLAG: libc::c_uint = 0;
+    const FSCONFIG_SET_STRING: libc::c_uint = 1;
+    const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
+    const CLOEXEC: libc::c_uint = 1;
+    // SAFETY: the type's name is NUL-terminated.
+    let context = owned(check(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), CLOEXEC) })?);
+    let configure = |command: libc::c_uint, key: *const libc::c_char, value: *const libc::c_char| {
+        // SAFETY: key and value are null, or NUL-terminated strings that live through the call.
+        check(unsafe {
+            libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), command, key, value, 0)
+        })
+    };
+    for (key, value) in options {
+        match value {
+            Some(value) => configure(FSCONFIG_SET_STRING, key.as_ptr(), value.as_ptr())?,
+            None => configure(FSCONFIG_SET_FLAG, key.as_ptr(), std::ptr::null())?,
+        };
+    }
+    configure(FSCONFIG_CMD_CREATE, std::ptr::null(), std::ptr::null())?;
+    // SAFETY: the call takes numbers only.
+    Ok(owned(check(unsafe {
+        libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), CLOEXEC, attributes)
+    })?))
 }

@@ -1,8 +1,20 @@
 //! The calling process: its descriptors and its environment.
 
 use std::io;
+use std::os::fd::OwnedFd;
 
-use crate::check;
+use crate::{check, owned};
+
+/// A descriptor of the process `pid`, which stays this process even if the number is used again
+/// (pidfd_open(2)).
+///
+/// # Errors
+/// `ESRCH` where there is none, `EINVAL` for a number that is no process's, `ENOSYS` before
+/// Linux 5.3.
+pub fn pidfd(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes numbers only.
+    Ok(owned(check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?))
+}
 
 /// Closes every descriptor from `first` on (close_range(2)).
 ///

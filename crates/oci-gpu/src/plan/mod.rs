@@ -2,7 +2,12 @@
 //!
 //! Everything that can be decided is decided here; what carries a plan out has no choices left.
 
-use std::path::PathBuf;
+mod devices;
+mod files;
+mod libraries;
+mod procfs;
+
+use std::path::{Path, PathBuf};
 
 use crate::container::ContainerFacts;
 use crate::finding::Finding;
@@ -39,9 +44,9 @@ pub struct Skipped {
     pub why: String,
 }
 
-/// What can be done to a container. Paths named `source` are on the host, `target` in the container.
+/// What can be done to a container: a closed list, so that whatever carries plans out has all of it.
+/// Paths named `source` are on the host, `target` in the container.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Operation {
     /// A character device: its node in the container, and leave to open it.
     Device {
@@ -100,7 +105,6 @@ pub enum Operation {
 
 /// The kinds of files that are mounted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum BindKind {
     /// A shared library: read-only, nosuid, nodev.
     Library,
@@ -142,11 +146,65 @@ pub struct CacheEntry {
 
 impl Plan {
     /// Decides what a container with `facts` gets for `grant`.
+    ///
+    /// # Errors
+    /// [`crate::Code::NodeMissing`] and [`crate::Code::NodeWrong`] for a device that was granted
+    /// and cannot be given, [`crate::Code::MissingFile`] where the driver lacks the library that a
+    /// capability stands for.
     pub fn new(
-        _inventory: &Inventory,
-        _grant: &Grant,
-        _facts: &ContainerFacts,
+        inventory: &Inventory,
+        grant: &Grant,
+        facts: &ContainerFacts,
     ) -> Result<Plan, Finding> {
-        Ok(Plan::default())
+        let mut plan = Plan::default();
+        devices::plan(&mut plan, grant)?;
+        let loader = libraries::plan(&mut plan, inventory, grant, facts)?;
+        files::plan(&mut plan, inventory, grant);
+        procfs::plan(&mut plan, inventory, grant, facts);
+        plan.actions.extend(loader);
+        Ok(plan)
+    }
+
+    /// Adds an action, unless its place in the container is taken: the first one has it.
+    fn add(&mut self, what: Operation, required: bool, why: String) {
+        let taken = what.target().is_some_and(|target| {
+            self.actions.iter().any(|a| a.what.target() == Some(target))
+        });
+        match taken {
+            false => self.actions.push(Action { what, why, required }),
+            true => self.skip(what.describe(), "another file of the driver has its place"),
+        }
+    }
+
+    fn skip(&mut self, what: impl Into<String>, why: impl Into<String>) {
+        self.skipped.push(Skipped { what: what.into(), why: why.into() });
+    }
+}
+
+impl Operation {
+    /// The place in the container, where there is one.
+    pub fn target(&self) -> Option<&Path> {
+        match self {
+            Operation::Device { target, .. }
+            | Operation::Bind { target, .. }
+            | Operation::Symlink { target, .. }
+            | Operation::Files { target, .. } => Some(target),
+            Operation::LdCache { .. } | Operation::Env { .. } | Operation::Group { .. } => None,
+        }
+    }
+
+    /// The operation's subject in a message.
+    pub fn describe(&self) -> String {
+        match self {
+            Operation::Device { source, .. } | Operation::Bind { source, .. } => {
+                source.display().to_string()
+            }
+            Operation::Symlink { target, .. } | Operation::Files { target, .. } => {
+                target.display().to_string()
+            }
+            Operation::LdCache { .. } => "the container's loader cache".to_owned(),
+            Operation::Env { name, .. } => format!("variable {name}"),
+            Operation::Group { gid } => format!("group {gid}"),
+        }
     }
 }

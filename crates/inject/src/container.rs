@@ -1,0 +1,211 @@
+//! The container: its root, and the namespaces in which it can be changed.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat, readlinkat};
+use nix::sched::{CloneFlags, setns};
+use nix::sys::stat::Mode;
+use nix::sys::statfs::{FsType, fstatfs};
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+
+use oci_gpu::container::ContainerFacts;
+use oci_gpu::finding::{Code, Finding};
+
+use crate::fail::failed;
+use crate::rootfs::Rootfs;
+
+const PROC_MAGIC: FsType = FsType(libc::PROC_SUPER_MAGIC);
+
+/// A container that was made and whose program does not run yet.
+#[derive(Debug)]
+pub struct Container {
+    rootfs: Rootfs,
+    /// Its cgroup file, /proc/PID/cgroup, opened for its process.
+    pub(crate) cgroup: File,
+    join: Option<Join>,
+}
+
+/// What it takes to enter.
+#[derive(Debug)]
+struct Join {
+    process: OwnedFd,
+    pidfd: OwnedFd,
+    user_namespace: bool,
+}
+
+/// A container whose mount namespace the calling process is in.
+#[derive(Debug)]
+pub struct Entered(pub(crate) Rootfs);
+
+impl Container {
+    /// The container that `pid` is the first process of, seen from outside (stages prestart and
+    /// createRuntime). `rootfs` is the path of its root in that process's mount namespace, before
+    /// pivot_root(2).
+    ///
+    /// The process is pinned by a descriptor, so a number that is used again meanwhile is noticed.
+    ///
+    /// # Errors
+    /// [`Code::Enter`]: no such process; it shares the caller's mount namespace, so that it is no
+    /// container; the path is no mount point in it, so that it is not this container.
+    pub fn of_process(pid: i32, rootfs: &Path) -> Result<Container, Finding> {
+        let enter = |what: String| move |e: Errno| failed(Code::Enter, what, e);
+        if pid <= 0 {
+            return Err(Finding::new(
+                Code::Enter,
+                format!("the container's state names the process {pid}"),
+                "register the hook as prestart, createRuntime or createContainer, and use a runtime that fills in 'pid'",
+            ));
+        }
+        let proc = proc_directory()?;
+        let process = openat(&proc, pid.to_string().as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+            .map_err(enter(format!("open /proc/{pid}, the container's process")))?;
+        let pidfd = oci_gpu_sys::process::pidfd(pid)
+            .map_err(|e| failed(Code::Enter, format!("pidfd_open({pid})"), e))?;
+        let own = |name: &str| readlinkat(&proc, format!("self/ns/{name}").as_str());
+        let other = |name: &str| readlinkat(&process, format!("ns/{name}").as_str());
+        let differs = |name: &str| -> Result<bool, Finding> {
+            let other = other(name).map_err(enter(format!("read /proc/{pid}/ns/{name}")))?;
+            let own = own(name).map_err(enter(format!("read /proc/self/ns/{name}")))?;
+            Ok(own != other)
+        };
+        if !differs("mnt")? {
+            return Err(Finding::new(
+                Code::Enter,
+                format!("process {pid} has this process's mount namespace: it is not a container's"),
+                "check the state that the runtime passed; in stage createContainer call the hook with that stage's name",
+            ));
+        }
+        let join = Join { pidfd, user_namespace: differs("user")?, process };
+        let cgroup = open_file(&join.process, "cgroup")
+            .map_err(enter(format!("open /proc/{pid}/cgroup")))?;
+        let root = openat(&join.process, "root", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty());
+        let (root, join) = match root {
+            Ok(root) => (root, Some(join)),
+            // Another user's process may be entered though it may not be looked into.
+            Err(Errno::EACCES | Errno::EPERM) => {
+                join.enter()?;
+                (here_root()?, None)
+            }
+            Err(e) => return Err(failed(Code::Enter, format!("open /proc/{pid}/root"), e)),
+        };
+        let rootfs = Rootfs::open(root.as_fd(), rootfs)?;
+        if rootfs.is_mount_root() == Some(false) {
+            return Err(Finding::new(
+                Code::Enter,
+                format!("{} is no mount point for process {pid}: it is another container's", rootfs.path().display()),
+                "check that 'pid' and 'bundle' of the state belong together",
+            ));
+        }
+        Ok(Container { rootfs, cgroup, join })
+    }
+
+    /// The container whose mount namespace the calling process is in already (stage
+    /// createContainer), where the process numbers of the state and of /proc do not belong
+    /// together.
+    ///
+    /// # Errors
+    /// [`Code::Enter`] where `rootfs` cannot be opened.
+    pub fn here(rootfs: &Path) -> Result<Container, Finding> {
+        let root = here_root()?;
+        let rootfs = Rootfs::open(root.as_fd(), rootfs)?;
+        let cgroup = open_file(&proc_directory()?, "self/cgroup")
+            .map_err(|e| failed(Code::Enter, "open /proc/self/cgroup", e))?;
+        Ok(Container { rootfs, cgroup, join: None })
+    }
+
+    /// What the plan must know of the root file system: names that exist, nothing that is in them.
+    pub fn facts(&self) -> ContainerFacts {
+        ContainerFacts::of(|path| self.rootfs.exists(Path::new(path)))
+    }
+
+    /// Enters the container's namespaces.
+    ///
+    /// # Errors
+    /// [`Code::Enter`].
+    pub fn enter(self) -> Result<Entered, Finding> {
+        if let Some(join) = &self.join {
+            join.enter()?;
+        }
+        Ok(Entered(self.rootfs))
+    }
+
+    /// Whether entering gives up the power over the host's kernel objects.
+    pub(crate) fn user_namespace(&self) -> bool {
+        self.join.as_ref().is_some_and(|j| j.user_namespace)
+    }
+}
+
+impl Join {
+    fn enter(&self) -> Result<(), Finding> {
+        let mut kinds = vec![("mnt", CloneFlags::CLONE_NEWNS)];
+        if self.user_namespace {
+            kinds.insert(0, ("user", CloneFlags::CLONE_NEWUSER));
+        }
+        let all = kinds.iter().fold(CloneFlags::empty(), |all, (_, flag)| all | *flag);
+        match setns(&self.pidfd, all) {
+            Ok(()) => {}
+            // Before Linux 5.8 a pidfd is no namespace; the directory of the process pins it, too.
+            Err(Errno::EINVAL) => {
+                for (name, flag) in kinds {
+                    let what = || format!("join the container's {name} namespace");
+                    let namespace = open_file(&self.process, &format!("ns/{name}"))
+                        .map_err(|e| failed(Code::Enter, what(), e))?;
+                    setns(namespace, flag).map_err(|e| failed(Code::Enter, what(), e))?;
+                }
+            }
+            Err(e) => return Err(failed(Code::Enter, "join the container's namespaces", e)),
+        }
+        if self.user_namespace {
+            become_root().map_err(|e| failed(Code::Enter, "become root of the container's user namespace", e))?;
+        }
+        Ok(())
+    }
+}
+
+fn become_root() -> Result<(), Errno> {
+    // Refused where the namespace denies setgroups(2), as for rootless containers: they have none.
+    let _ = setgroups(&[]);
+    setresgid(Gid::from_raw(0), Gid::from_raw(0), Gid::from_raw(0))?;
+    setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0))
+}
+
+/// The host's procfs, which must be one: a directory of the image would tell lies.
+fn proc_directory() -> Result<OwnedFd, Finding> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let proc = nix::fcntl::open("/proc", flags, Mode::empty())
+        .map_err(|e| failed(Code::Enter, "open /proc", e))?;
+    let kind = fstatfs(&proc).map_err(|e| failed(Code::Enter, "statfs /proc", e))?;
+    if kind.filesystem_type() != PROC_MAGIC {
+        return Err(Finding::new(Code::Enter, "/proc is not a procfs", "mount procfs on the host's /proc"));
+    }
+    Ok(proc)
+}
+
+fn here_root() -> Result<OwnedFd, Finding> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    nix::fcntl::open("/", flags, Mode::empty()).map_err(|e| failed(Code::Enter, "open /", e))
+}
+
+fn open_file(directory: &OwnedFd, name: &str) -> Result<File, Errno> {
+    openat(directory, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map(File::from)
+}
+
+/// The path of a bundle's root: root.path, from the bundle where it is relative.
+///
+/// # Errors
+/// [`Code::Bundle`] where it is empty, "/" or climbs.
+pub fn rootfs_path(bundle: &Path, root: &Path) -> Result<PathBuf, Finding> {
+    let path = bundle.join(root);
+    let climbs = root.components().any(|c| c == std::path::Component::ParentDir);
+    if root.as_os_str().is_empty() || path.parent().is_none() || !path.is_absolute() || climbs && root.is_relative() {
+        return Err(Finding::new(
+            Code::Bundle,
+            format!("root.path of config.json is '{}' (bundle {})", root.display(), bundle.display()),
+            "let it name a directory below the bundle, or an absolute one that is not the host's root",
+        ));
+    }
+    Ok(path)
+}

@@ -1,0 +1,155 @@
+//! The container loader's list of libraries: glibc's ld.so.cache, musl's path file.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, renameat};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use oci_gpu::finding::{Code, Finding};
+use oci_gpu::ldcache::{self, Cache, Entry};
+use oci_gpu::plan::CacheEntry;
+
+use crate::fail::failed;
+use crate::rootfs::{CreateError, Rootfs, create_entry};
+use crate::steps::{Outcome, TEMPORARY};
+use crate::undo::Undo;
+
+/// Directories that musl searches without a path file (ldso/dynlink.c).
+const MUSL_DEFAULT: [&str; 3] = ["/lib", "/usr/local/lib", "/usr/lib"];
+
+/// Largest musl path file that is read, in bytes.
+const PATH_FILE_LIMIT: u64 = 64 << 10;
+
+/// Makes the container's loader find the libraries. Without `entries` the loader is musl's.
+///
+/// The new file is written beside the old one and renamed over it, as the last thing that happens
+/// to a container: nothing after it can fail, so it needs no undoing.
+pub(crate) fn update(
+    root: &Rootfs,
+    entries: &[CacheEntry],
+    directories: &[PathBuf],
+    undo: &mut Undo,
+) -> Result<Outcome, Finding> {
+    match entries.is_empty() {
+        false => glibc(root, entries, undo),
+        true => musl(root, directories, undo),
+    }
+}
+
+/// Merges `entries` into ld.so.cache. A cache that is missing or broken is replaced by one with
+/// our entries only: the loader goes on to its default directories, so nothing is lost.
+fn glibc(root: &Rootfs, entries: &[CacheEntry], undo: &mut Undo) -> Result<Outcome, Finding> {
+    let name = "ld.so.cache";
+    let ours: Vec<Entry> = entries
+        .iter()
+        .map(|e| Entry::plain(e.flags, e.soname.as_bytes(), e.path.as_os_str().as_bytes()))
+        .collect();
+    let old = read(root, name, ldcache::SIZE_LIMIT)?;
+    let mut cache = old.and_then(|bytes| ldcache::parse(&bytes).ok()).unwrap_or_default();
+    if ours.iter().all(|e| is_only(&cache, e)) {
+        return Ok(Outcome::Present);
+    }
+    cache.merge(&ours).map_err(|e| {
+        Finding::new(Code::LdCache, format!("merge the container's /etc/{name}: {e}"), "reinstall the driver's user-space packages")
+    })?;
+    replace(root, name, &cache.write(), undo)
+}
+
+fn is_only(cache: &Cache, entry: &Entry) -> bool {
+    let mut all = cache.lookup_all(&entry.soname, entry.flags);
+    all.next().is_some_and(|e| e.path == entry.path && e.hwcap == 0) && all.next().is_none()
+}
+
+/// Adds `directories` to musl's path file, which replaces its default directories where it exists.
+fn musl(root: &Rootfs, directories: &[PathBuf], undo: &mut Undo) -> Result<Outcome, Finding> {
+    let name = match cfg!(target_arch = "aarch64") {
+        true => "ld-musl-aarch64.path",
+        false => "ld-musl-x86_64.path",
+    };
+    let old = read(root, name, PATH_FILE_LIMIT)?;
+    let exists = old.is_some();
+    let mut text = old.unwrap_or_else(|| MUSL_DEFAULT.join("\n").into_bytes());
+    let missing: Vec<&PathBuf> = directories
+        .iter()
+        .filter(|d| !text.split(|b| matches!(b, b'\n' | b':')).any(|l| OsStr::from_bytes(l) == d.as_os_str()))
+        .collect();
+    if missing.is_empty() {
+        return Ok(Outcome::Present);
+    }
+    // An empty file means "search nowhere"; the image's author may have wanted that.
+    for directory in missing {
+        if !text.is_empty() || !exists {
+            text.push(b'\n');
+        }
+        text.extend(directory.as_os_str().as_bytes());
+    }
+    text.push(b'\n');
+    replace(root, name, &text, undo)
+}
+
+/// The content of a file of the container's /etc; `None` where there is no usable one.
+fn read(root: &Rootfs, name: &str, limit: u64) -> Result<Option<Vec<u8>>, Finding> {
+    let path = Path::new("/etc").join(name);
+    // By a descriptor that cannot be read from, so that no FIFO blocks and no device wakes up.
+    let found = match root.find(&path, OFlag::O_PATH) {
+        Ok(found) => found,
+        Err(_) => return Ok(None),
+    };
+    let stat = fstat(&found).map_err(|e| failed(Code::LdCache, format!("stat {} of the container", path.display()), e))?;
+    if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
+        return Ok(None);
+    }
+    let own = format!("/proc/self/fd/{}", found.as_raw_fd());
+    let content = File::open(own).and_then(|f| read_bounded(f, limit));
+    Ok(content.ok())
+}
+
+/// All of a file, which may change or shrink meanwhile, up to `limit` bytes.
+pub(crate) fn read_bounded(file: File, limit: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    file.take(limit + 1).read_to_end(&mut content)?;
+    match content.len() as u64 > limit {
+        true => Err(io::Error::from(io::ErrorKind::FileTooLarge)),
+        false => Ok(content),
+    }
+}
+
+fn replace(root: &Rootfs, name: &str, content: &[u8], undo: &mut Undo) -> Result<Outcome, Finding> {
+    let etc = Path::new("/etc");
+    let directory = root.directory(etc, undo)?;
+    let make = |at: BorrowedFd<'_>| {
+        let _ = unlinkat(at, TEMPORARY, UnlinkatFlags::NoRemoveDir);
+        let made = write(at, content).and_then(|()| renameat(at, TEMPORARY, at, name));
+        if made.is_err() {
+            let _ = unlinkat(at, TEMPORARY, UnlinkatFlags::NoRemoveDir);
+        }
+        made
+    };
+    root.create(&directory, etc, make).map_err(|e| {
+        let mut finding = match e {
+            CreateError::Os(e @ (Errno::EISDIR | Errno::EBUSY)) => {
+                let why = if e == Errno::EISDIR { "it is a directory" } else { "something is mounted on it" };
+                Finding::new(Code::LdCache, format!("replace /etc/{name} of the container: {why}"), "remove it from the image or the mounts")
+            }
+            other => other.at(&etc.join(name)),
+        };
+        finding.code = Code::LdCache;
+        finding
+    })?;
+    Ok(Outcome::Done)
+}
+
+fn write(directory: BorrowedFd<'_>, content: &[u8]) -> Result<(), Errno> {
+    let file = create_entry(directory, OsStr::new(TEMPORARY), 0o644)?;
+    fchmod(file.as_fd(), Mode::from_bits_truncate(0o644))?;
+    File::from(file)
+        .write_all(content)
+        .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))
+}

@@ -1,0 +1,265 @@
+//! The container's root file system by descriptor: every path resolves below it, in the kernel.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
+
+use oci_gpu::finding::{Code, Finding};
+use oci_gpu_sys::mount::{attr, clone_tree, set_attributes};
+use oci_gpu_sys::stat::{MountFacts, mount_facts};
+
+use crate::fail::failed;
+use crate::undo::Undo;
+
+/// The kernel gives up a resolution that raced with a rename (EAGAIN, openat2(2)). An attacker who
+/// renames without pause makes us fail, in bounded time.
+const RETRIES: u32 = 128;
+
+/// Directories below which the runtime has made mounts of its own for this container, where
+/// creating something changes neither the image nor a volume.
+const RUNTIME_MOUNTS: [&str; 2] = ["dev", "proc"];
+
+/// The container's root.
+#[derive(Debug)]
+pub(crate) struct Rootfs {
+    root: OwnedFd,
+    path: PathBuf,
+    mount: Option<MountFacts>,
+    writable: OnceCell<OwnedFd>,
+    // Some fifty files lie in five directories: each is resolved once, and held.
+    directories: RefCell<HashMap<PathBuf, Rc<OwnedFd>>>,
+}
+
+impl Rootfs {
+    /// The directory at `path` as seen from `from`, which is some mount namespace's root.
+    pub(crate) fn open(from: BorrowedFd<'_>, path: &Path) -> Result<Rootfs, Finding> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+        let relative = path.strip_prefix("/").unwrap_or(path);
+        let root = resolve(from, relative, flags, Mode::empty(), ResolveFlag::RESOLVE_IN_ROOT)
+            .map_err(|e| failed(Code::Enter, format!("open the container's root {}", path.display()), e))?;
+        let mount = mount_facts(root.as_fd()).ok();
+        Ok(Rootfs {
+            root,
+            path: path.to_path_buf(),
+            mount,
+            writable: OnceCell::new(),
+            directories: RefCell::default(),
+        })
+    }
+
+    /// Where the root is, for messages.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the root is the root of a mount, as every runtime makes it; `None` before Linux 5.8.
+    pub(crate) fn is_mount_root(&self) -> Option<bool> {
+        self.mount.and_then(|m| m.is_root)
+    }
+
+    /// Whether `path` leads to something in the container.
+    pub(crate) fn exists(&self, path: &Path) -> bool {
+        self.find(path, OFlag::O_PATH).is_ok()
+    }
+
+    /// Opens what `path` leads to; links resolve in the container.
+    pub(crate) fn find(&self, path: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
+        in_root(self.root.as_fd(), path, flags)
+    }
+
+    /// The directory at `path`, made with all its parents where missing (0755, owned by the
+    /// container's root).
+    pub(crate) fn directory(&self, path: &Path, undo: &mut Undo) -> Result<Rc<OwnedFd>, Finding> {
+        if let Some(known) = self.directories.borrow().get(path) {
+            return Ok(Rc::clone(known));
+        }
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+        let found = match self.find(path, flags) {
+            Err(Errno::ENOENT) => self.make_directory(path, undo)?,
+            other => other.map_err(|e| bad_target(path, e))?,
+        };
+        let found = Rc::new(found);
+        self.directories.borrow_mut().insert(path.to_path_buf(), Rc::clone(&found));
+        Ok(found)
+    }
+
+    fn make_directory(&self, path: &Path, undo: &mut Undo) -> Result<OwnedFd, Finding> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(bad_target(path, Errno::EINVAL));
+        };
+        let parent_fd = self.directory(parent, undo)?;
+        let made = |at: BorrowedFd<'_>| mkdirat(at, name, Mode::from_bits_truncate(0o755));
+        if let Some(at) = self.create(&parent_fd, parent, made).map_err(|e| e.at(path))? {
+            undo.remove_directory(at, name);
+        }
+        self.find(path, OFlag::O_PATH | OFlag::O_DIRECTORY).map_err(|e| bad_target(path, e))
+    }
+
+    /// Runs `make`, which creates something in the directory `parent` at `path`, where that changes
+    /// the container's own root or a mount that the runtime made, and nothing else. Returns the
+    /// directory's descriptor if it did, and `None` if the name was there already.
+    ///
+    /// A root that is read-only already (crun's stage createContainer) is written through a private
+    /// copy of its mount without that flag.
+    pub(crate) fn create<T>(
+        &self,
+        parent: &Rc<OwnedFd>,
+        path: &Path,
+        make: impl Fn(BorrowedFd<'_>) -> Result<T, Errno>,
+    ) -> Result<Option<Rc<OwnedFd>>, CreateError> {
+        if !self.may_create_in(parent.as_fd(), path) {
+            return Err(CreateError::Volume);
+        }
+        match make(parent.as_fd()) {
+            Ok(_) => Ok(Some(Rc::clone(parent))),
+            Err(Errno::EEXIST) => Ok(None),
+            Err(Errno::EROFS) => {
+                let copy = Rc::new(self.writable_directory(parent.as_fd(), path)?);
+                match make(copy.as_fd()) {
+                    Ok(_) => Ok(Some(copy)),
+                    Err(Errno::EEXIST) => Ok(None),
+                    Err(e) => Err(CreateError::Os(e)),
+                }
+            }
+            Err(e) => Err(CreateError::Os(e)),
+        }
+    }
+
+    fn may_create_in(&self, directory: BorrowedFd<'_>, path: &Path) -> bool {
+        let below_runtime_mount = path
+            .components()
+            .find_map(|c| match c {
+                Component::Normal(name) => Some(name),
+                _ => None,
+            })
+            .is_some_and(|first| RUNTIME_MOUNTS.iter().any(|m| OsStr::new(m) == first));
+        if below_runtime_mount {
+            return true;
+        }
+        let id = |m: Option<MountFacts>| m.and_then(|m| m.id);
+        match (id(self.mount), id(mount_facts(directory).ok())) {
+            (Some(root), Some(here)) => root == here,
+            _ => {
+                let device = |fd: BorrowedFd<'_>| fstat(fd).map(|s| s.st_dev).ok();
+                device(self.root.as_fd()) == device(directory)
+            }
+        }
+    }
+
+    /// `directory`, which is at `path`, through a copy of the root's mount that can be written.
+    pub(crate) fn writable_directory(
+        &self,
+        directory: BorrowedFd<'_>,
+        path: &Path,
+    ) -> Result<OwnedFd, CreateError> {
+        if self.writable.get().is_none() {
+            let copy = clone_tree(self.root.as_fd())?;
+            set_attributes(copy.as_fd(), 0, attr::RDONLY)?;
+            // Nobody else can have set it: the cell belongs to this thread.
+            let _ = self.writable.set(copy);
+        }
+        let Some(copy) = self.writable.get() else { return Err(CreateError::Os(Errno::EROFS)) };
+        let found = in_root(copy.as_fd(), path, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+        let same = |a: FileStat, b: FileStat| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino);
+        match same(fstat(&found)?, fstat(directory)?) {
+            true => Ok(found),
+            // The path leads through another mount: there is no writable view of that one.
+            false => Err(CreateError::Os(Errno::EROFS)),
+        }
+    }
+}
+
+/// Why something could not be created in the container.
+#[derive(Debug)]
+pub(crate) enum CreateError {
+    /// The directory lies on a mount that is not the container's own.
+    Volume,
+    /// The system call failed.
+    Os(Errno),
+}
+
+impl From<Errno> for CreateError {
+    fn from(e: Errno) -> CreateError {
+        CreateError::Os(e)
+    }
+}
+
+impl From<std::io::Error> for CreateError {
+    fn from(e: std::io::Error) -> CreateError {
+        CreateError::Os(Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))
+    }
+}
+
+impl CreateError {
+    /// The finding for the creation of `path`.
+    pub(crate) fn at(self, path: &Path) -> Finding {
+        match self {
+            CreateError::Volume => Finding::new(
+                Code::Target,
+                format!("{} of the container lies on a volume, which is not changed", path.display()),
+                "mount the volume elsewhere, or create this entry in it",
+            ),
+            CreateError::Os(e) => failed(Code::Target, format!("create {} in the container", path.display()), e),
+        }
+    }
+}
+
+/// The finding for a target that cannot be opened.
+pub(crate) fn bad_target(path: &Path, error: Errno) -> Finding {
+    let why = match error {
+        Errno::ELOOP => " (a link to a process's own files, or too many links)",
+        Errno::ENOENT => " (a dangling link)",
+        _ => "",
+    };
+    failed(Code::Target, format!("open {} in the container{why}", path.display()), error)
+}
+
+/// Opens an entry of `directory` itself: a single name, and no link is followed.
+pub(crate) fn entry(directory: BorrowedFd<'_>, name: &OsStr, flags: OFlag) -> Result<OwnedFd, Errno> {
+    let flags = flags | OFlag::O_NOFOLLOW;
+    resolve(directory, Path::new(name), flags, Mode::empty(), ResolveFlag::RESOLVE_BENEATH)
+}
+
+/// Creates a regular file in `directory`; the name must not exist.
+pub(crate) fn create_entry(
+    directory: BorrowedFd<'_>,
+    name: &OsStr,
+    mode: u32,
+) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_WRONLY;
+    let mode = Mode::from_bits_truncate(mode);
+    resolve(directory, Path::new(name), flags, mode, ResolveFlag::RESOLVE_BENEATH)
+}
+
+fn in_root(root: BorrowedFd<'_>, path: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
+    let relative = path.strip_prefix("/").unwrap_or(path);
+    let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
+    resolve(root, relative, flags, Mode::empty(), ResolveFlag::RESOLVE_IN_ROOT)
+}
+
+fn resolve(
+    from: BorrowedFd<'_>,
+    path: &Path,
+    flags: OFlag,
+    mode: Mode,
+    scope: ResolveFlag,
+) -> Result<OwnedFd, Errno> {
+    let how = OpenHow::new()
+        .flags(flags | OFlag::O_CLOEXEC)
+        .mode(mode)
+        .resolve(scope | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    for _ in 0..RETRIES {
+        match openat2(from, path, how) {
+            Err(Errno::EAGAIN | Errno::EINTR) => continue,
+            other => return other,
+        }
+    }
+    Err(Errno::EAGAIN)
+}

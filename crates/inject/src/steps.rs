@@ -1,0 +1,214 @@
+//! One function an operation: what a plan says, done below the container's root.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::rc::Rc;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, readlinkat, renameat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, major, minor, mkdirat};
+use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
+
+use oci_gpu::finding::{Code, Finding};
+use oci_gpu::plan::{Operation, Plan, Skipped};
+use oci_gpu_sys::mount::move_mount;
+
+use crate::container::Entered;
+use crate::fail::failed;
+use crate::rootfs::{Rootfs, bad_target, create_entry, entry};
+use crate::sources::{Identity, Source, Sources};
+use crate::undo::Undo;
+use crate::{Receipt, loader_cache, view};
+
+/// Name of a file or link until it is renamed into its place; a run that was killed leaves at most
+/// one, which the next run replaces.
+pub(crate) const TEMPORARY: &str = ".oci-gpu.tmp";
+
+/// Whether an operation found its work done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Done,
+    Present,
+}
+
+/// Carries out the plan's actions in order, or none of them.
+pub(crate) fn apply(
+    plan: &Plan,
+    sources: &Sources,
+    container: &Entered,
+    receipt: &mut Receipt,
+) -> Result<(), Finding> {
+    let mut undo = Undo::default();
+    for action in &plan.actions {
+        let mark = undo.mark();
+        match one(&action.what, sources, &container.0, &mut undo) {
+            Ok(Some(Outcome::Done)) => receipt.done += 1,
+            Ok(Some(Outcome::Present)) => receipt.present += 1,
+            Ok(None) => {}
+            Err(e) if action.required => return Err(e),
+            Err(e) => {
+                undo.back_to(mark);
+                let what = action.what.describe();
+                receipt.skipped.push(Skipped { what, why: e.message });
+            }
+        }
+    }
+    undo.keep();
+    Ok(())
+}
+
+/// One operation; `None` where there is nothing for a hook to do.
+fn one(
+    what: &Operation,
+    sources: &Sources,
+    root: &Rootfs,
+    undo: &mut Undo,
+) -> Result<Option<Outcome>, Finding> {
+    match what {
+        Operation::Device { source, target, .. } | Operation::Bind { source, target, .. } => {
+            // An optional source that could not be opened is in the receipt already.
+            let Some(source) = sources.get(source) else { return Ok(None) };
+            bind(root, source, target, undo).map(Some)
+        }
+        Operation::Symlink { target, points_to } => link(root, target, points_to, undo).map(Some),
+        Operation::Files { target, entries } => view::mount(root, target, entries, undo).map(Some),
+        Operation::LdCache { entries, directories } => {
+            loader_cache::update(root, entries, directories, undo).map(Some)
+        }
+        // The process exists already: its environment and groups are the runtime's to set.
+        Operation::Env { .. } | Operation::Group { .. } => Ok(None),
+    }
+}
+
+fn bind(
+    root: &Rootfs,
+    source: &Source,
+    target: &Path,
+    undo: &mut Undo,
+) -> Result<Outcome, Finding> {
+    let (directory, name) = place(root, target, undo)?;
+    let found = match entry(directory.as_fd(), name, OFlag::O_PATH) {
+        Ok(found) => {
+            let stat = fstat(&found).map_err(|e| bad_target(target, e))?;
+            if Identity::of(&stat) == source.file || source.device.is_some() && device_of(&stat) == source.device {
+                return Ok(Outcome::Present);
+            }
+            fits(source, &stat, target)?;
+            found
+        }
+        Err(Errno::ENOENT) => {
+            let make = |at: std::os::fd::BorrowedFd<'_>| match source.is_directory {
+                true => mkdirat(at, name, Mode::from_bits_truncate(0o755)),
+                false => create_entry(at, name, 0o644).map(drop),
+            };
+            let parent = target.parent().unwrap_or(Path::new("/"));
+            match (root.create(&directory, parent, make).map_err(|e| e.at(target))?, source.is_directory) {
+                (Some(at), true) => undo.remove_directory(at, name),
+                (Some(at), false) => undo.remove_file(at, name),
+                (None, _) => {}
+            }
+            entry(directory.as_fd(), name, OFlag::O_PATH).map_err(|e| bad_target(target, e))?
+        }
+        Err(e) => return Err(bad_target(target, e)),
+    };
+    move_mount(source.tree.as_fd(), found.as_fd())
+        .map_err(|e| failed(Code::Mount, format!("mount on {} in the container", target.display()), e))?;
+    // Who can rename in the container may have moved the target away: what is at the path now?
+    let mounted = entry(directory.as_fd(), name, OFlag::O_PATH);
+    let is_ours = |fd: &OwnedFd| fstat(fd).is_ok_and(|s| Identity::of(&s) == source.file);
+    match mounted {
+        Ok(mounted) if is_ours(&mounted) => undo.unmount(mounted),
+        _ => {
+            // The detached tree's descriptor names the mount wherever it went.
+            undo.unmount(source.tree.try_clone().map_err(|e| failed(Code::Mount, "dup", e))?);
+            return Err(Finding::new(
+                Code::Target,
+                format!("{} of the container was changed by somebody while it was mounted on", target.display()),
+                "see who else has this root or a volume in it",
+            ));
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// The kernel would mount on a FIFO or on a symbolic link; nothing of that kind belongs there.
+fn fits(source: &Source, stat: &FileStat, target: &Path) -> Result<(), Finding> {
+    let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
+    let (what, fits) = match kind {
+        SFlag::S_IFREG => ("a regular file", !source.is_directory),
+        SFlag::S_IFDIR => ("a directory", source.is_directory),
+        SFlag::S_IFLNK => ("a symbolic link", false),
+        SFlag::S_IFIFO => ("a FIFO", false),
+        SFlag::S_IFSOCK => ("a socket", false),
+        SFlag::S_IFCHR => ("another device", false),
+        _ => ("a block device", false),
+    };
+    if fits {
+        return Ok(());
+    }
+    Err(Finding::new(
+        Code::Target,
+        format!("{} of the container is {what}, and is not replaced", target.display()),
+        "remove it from the image",
+    ))
+}
+
+fn device_of(stat: &FileStat) -> Option<(u64, u64)> {
+    let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
+    (kind == SFlag::S_IFCHR).then(|| (major(stat.st_rdev), minor(stat.st_rdev)))
+}
+
+/// A link that holds something else is replaced: the names are the driver's, and an image that was
+/// committed from a container with another driver has them, too. A file is left alone.
+fn link(
+    root: &Rootfs,
+    target: &Path,
+    points_to: &Path,
+    undo: &mut Undo,
+) -> Result<Outcome, Finding> {
+    let (directory, name) = place(root, target, undo)?;
+    let held = match entry(directory.as_fd(), name, OFlag::O_PATH) {
+        Ok(found) => match readlinkat(&found, "") {
+            Ok(held) if Path::new(&held) == points_to => return Ok(Outcome::Present),
+            Ok(held) => Some(held),
+            Err(_) => {
+                return Err(Finding::new(
+                    Code::Target,
+                    format!("{} of the container is there already and is no link: left as it is", target.display()),
+                    "remove it from the image",
+                ));
+            }
+        },
+        Err(Errno::ENOENT) => None,
+        Err(e) => return Err(bad_target(target, e)),
+    };
+    let make = |at: std::os::fd::BorrowedFd<'_>| {
+        if held.is_none() {
+            return symlinkat(points_to, at, name);
+        }
+        let _ = unlinkat(at, TEMPORARY, UnlinkatFlags::NoRemoveDir);
+        symlinkat(points_to, at, TEMPORARY)?;
+        renameat(at, TEMPORARY, at, name)
+    };
+    let parent = target.parent().unwrap_or(Path::new("/"));
+    let made = root.create(&directory, parent, make).map_err(|e| e.at(target))?;
+    match (made, held) {
+        (Some(at), Some(held)) => undo.restore_link(at, name, held.into()),
+        (Some(at), None) => undo.remove_file(at, name),
+        (None, _) => {}
+    }
+    Ok(Outcome::Done)
+}
+
+/// The directory and the name of a target.
+fn place<'a>(
+    root: &Rootfs,
+    target: &'a Path,
+    undo: &mut Undo,
+) -> Result<(Rc<OwnedFd>, &'a OsStr), Finding> {
+    match (target.parent(), target.file_name()) {
+        (Some(parent), Some(name)) => Ok((root.directory(parent, undo)?, name)),
+        _ => Err(bad_target(target, Errno::EINVAL)),
+    }
+}

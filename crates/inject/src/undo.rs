@@ -1,0 +1,98 @@
+//! What was done to a container, so that it can be undone.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use nix::fcntl::renameat;
+use nix::mount::{MntFlags, umount2};
+use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
+
+use crate::steps::TEMPORARY;
+
+/// Things done, in order. Dropped without a call of [`Undo::keep`], it undoes them in reverse.
+#[derive(Default)]
+pub(crate) struct Undo {
+    done: Vec<Done>,
+}
+
+enum Done {
+    Mounted(OwnedFd),
+    File(Rc<OwnedFd>, OsString),
+    Directory(Rc<OwnedFd>, OsString),
+    Link { directory: Rc<OwnedFd>, name: OsString, held: PathBuf },
+}
+
+impl Undo {
+    /// `mount` is the root of a mount that was attached.
+    pub(crate) fn unmount(&mut self, mount: OwnedFd) {
+        self.done.push(Done::Mounted(mount));
+    }
+
+    /// A file or link of that name was made.
+    pub(crate) fn remove_file(&mut self, directory: Rc<OwnedFd>, name: &OsStr) {
+        self.done.push(Done::File(directory, name.to_os_string()));
+    }
+
+    /// A directory of that name was made.
+    pub(crate) fn remove_directory(&mut self, directory: Rc<OwnedFd>, name: &OsStr) {
+        self.done.push(Done::Directory(directory, name.to_os_string()));
+    }
+
+    /// A link that held `held` was replaced.
+    pub(crate) fn restore_link(&mut self, directory: Rc<OwnedFd>, name: &OsStr, held: PathBuf) {
+        let name = name.to_os_string();
+        self.done.push(Done::Link { directory, name, held });
+    }
+
+    /// How much has been done, for [`Undo::back_to`].
+    pub(crate) fn mark(&self) -> usize {
+        self.done.len()
+    }
+
+    /// Undoes what was done since `mark`.
+    pub(crate) fn back_to(&mut self, mark: usize) {
+        while self.done.len() > mark {
+            if let Some(done) = self.done.pop() {
+                done.undo();
+            }
+        }
+    }
+
+    /// Everything succeeded: nothing will be undone.
+    pub(crate) fn keep(mut self) {
+        self.done.clear();
+    }
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        self.back_to(0);
+    }
+}
+
+impl Done {
+    /// Best effort: there is nobody to tell, and the failure that led here is what matters.
+    fn undo(self) {
+        match self {
+            Done::Mounted(mount) => {
+                // The one path that is not below a descriptor: our own, in the host's procfs, which
+                // is in place in the container's mount namespace until pivot_root(2).
+                let own = format!("/proc/self/fd/{}", mount.as_fd().as_raw_fd());
+                let _ = umount2(own.as_str(), MntFlags::MNT_DETACH);
+            }
+            Done::File(directory, name) => {
+                let _ = unlinkat(&*directory, name.as_os_str(), UnlinkatFlags::NoRemoveDir);
+            }
+            Done::Directory(directory, name) => {
+                let _ = unlinkat(&*directory, name.as_os_str(), UnlinkatFlags::RemoveDir);
+            }
+            Done::Link { directory, name, held } => {
+                if symlinkat(&held, &*directory, TEMPORARY).is_ok() {
+                    let _ = renameat(&*directory, TEMPORARY, &*directory, name.as_os_str());
+                }
+            }
+        }
+    }
+}

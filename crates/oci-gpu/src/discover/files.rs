@@ -1,0 +1,91 @@
+//! Programs, firmware, sockets and configuration of the driver.
+
+use std::path::{Path, PathBuf};
+
+use super::userland::Directory;
+use crate::capability::Capability;
+use crate::driver_files::{BINARIES, CONFIGS, SOCKETS};
+use crate::host::{Host, Root};
+use crate::inventory::{DriverFile, FileKind};
+
+/// Where drivers put programs.
+const BINARY_DIRS: [&str; 10] = [
+    "/usr/bin",
+    "/usr/sbin",
+    "/usr/local/bin",
+    "/usr/local/sbin",
+    "/bin",
+    "/sbin",
+    "/usr/local/nvidia/bin",
+    "/run/current-system/sw/bin",
+    "/opt/bin",
+    "/usr/libexec/nvidia/tesla/bin",
+];
+
+/// Finds the files of the tables in [`crate::driver_files`] in the driver root.
+pub(super) fn find(
+    host: &Host,
+    root: &Root,
+    libraries: &[Directory],
+    version: &str,
+) -> Vec<DriverFile> {
+    let mut files = Vec::new();
+    // A driver that lies in one directory of its own has its programs beside the libraries.
+    let beside = libraries.iter().filter_map(|d| Some(d.path.parent()?.join("bin")));
+    let places: Vec<PathBuf> = BINARY_DIRS.iter().map(PathBuf::from).chain(beside).collect();
+    for (name, capability) in BINARIES {
+        let hit = places.iter().find_map(|d| root.resolve(&d.join(name)).ok());
+        if let Some(path) = hit {
+            let target = Path::new("/usr/bin").join(name);
+            files.push(file(root, FileKind::Binary, &path, target, *capability));
+        }
+    }
+    firmware(root, version, &mut files);
+    for (path, kind, capability) in SOCKETS {
+        // Sockets belong to daemons: on the host, or in the driver container that runs them.
+        for owner in [root, host.files()] {
+            if let Ok(real) = owner.resolve(Path::new(path)) {
+                let target = PathBuf::from(path);
+                files.push(file(owner, *kind, &real, target, *capability));
+                break;
+            }
+        }
+    }
+    for (name, places, target, capability) in CONFIGS {
+        let hit = places.iter().find_map(|d| root.resolve(&Path::new(d).join(name)).ok());
+        if let Some(path) = hit {
+            let target = Path::new(target).join(name);
+            files.push(file(root, FileKind::Config, &path, target, *capability));
+        }
+    }
+    files
+}
+
+/// GSP firmware of the version, below the directories that the kernel's loader searches
+/// (Documentation/driver-api/firmware/fw_search_path.rst).
+fn firmware(root: &Root, version: &str, files: &mut Vec<DriverFile>) {
+    for directory in ["/lib/firmware", "/usr/lib/firmware"] {
+        let directory = Path::new(directory).join("nvidia").join(version);
+        let names = root.list(&directory).unwrap_or_default();
+        let gsp = |n: &&String| n.starts_with("gsp") && n.ends_with(".bin");
+        for name in names.iter().filter(gsp) {
+            if let Ok(path) = root.resolve(&directory.join(name)) {
+                let target = Path::new("/lib/firmware/nvidia").join(version).join(name);
+                files.push(file(root, FileKind::Firmware, &path, target, Capability::Utility));
+            }
+        }
+        if !names.is_empty() {
+            return;
+        }
+    }
+}
+
+fn file(
+    root: &Root,
+    kind: FileKind,
+    path: &Path,
+    target: PathBuf,
+    capability: Capability,
+) -> DriverFile {
+    DriverFile { kind, path: root.host_path(path), target, capability }
+}

@@ -1,0 +1,96 @@
+//! The GPUs, from /proc/driver/nvidia/gpus, in PCI order.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use super::nodes::Majors;
+use super::{PROC_DRIVER, field, mig, unreadable};
+use crate::finding::{Code, Finding};
+use crate::host::Host;
+use crate::inventory::{DeviceNode, DrmNode, Gpu};
+
+/// Reads every GPU that the driver is bound to. The index of a GPU is its place in PCI order,
+/// which is what NVML and CUDA (`CUDA_DEVICE_ORDER=PCI_BUS_ID`) count by.
+pub(super) fn read(
+    host: &Host,
+    majors: &Majors,
+    findings: &mut Vec<Finding>,
+) -> Result<Vec<Gpu>, Finding> {
+    let directory = Path::new(PROC_DRIVER).join("gpus");
+    let names = match host.files().list(&directory) {
+        Ok(names) => names,
+        Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
+        Err(e) => return Err(unreadable(&directory, &e)),
+    };
+    let Some(major) = majors.nvidia.or(names.is_empty().then_some(0)) else {
+        return Err(Finding::new(
+            Code::Malformed,
+            "/proc/devices has no line 'nvidia' or 'nvidia-frontend', though the driver shows GPUs",
+            "reload the nvidia kernel module",
+        ));
+    };
+    let mut gpus = Vec::with_capacity(names.len());
+    // Addresses have a fixed width, so their alphabetical order is the order of the bus.
+    for name in names {
+        let path = directory.join(&name).join("information");
+        let text = host.files().read_text(&path).map_err(|e| unreadable(&path, &e))?;
+        let Some(minor) = field(&text, "Device Minor:").and_then(|v| v.parse().ok()) else {
+            return Err(Finding::new(
+                Code::Malformed,
+                format!("{} has no 'Device Minor:' with a number", path.display()),
+                "reload the nvidia kernel module",
+            ));
+        };
+        let uuid = field(&text, "GPU UUID:").filter(|u| u.starts_with("GPU-") && !u.contains('?'));
+        if uuid.is_none() {
+            findings.push(Finding::new(
+                Code::Malformed,
+                format!("{} tells no UUID (the GPU was never opened, or this is an unprivileged guest)", path.display()),
+                "name this GPU by its index or PCI address, or enable persistence mode",
+            ));
+        }
+        let bus_id = name.to_ascii_lowercase();
+        let instances = mig::instances(host, majors, minor)?;
+        gpus.push(Gpu {
+            index: gpus.len() as u32,
+            uuid: uuid.map(str::to_ascii_lowercase).map(restore_prefix),
+            minor,
+            model: field(&text, "Model:").unwrap_or("unknown").to_owned(),
+            node: DeviceNode::inspect(host, &format!("/dev/nvidia{minor}"), major, minor),
+            proc_dir: directory.join(&name),
+            drm: drm_nodes(host, &bus_id),
+            mig_enabled: !instances.is_empty(),
+            mig: instances,
+            bus_id,
+        });
+    }
+    Ok(gpus)
+}
+
+fn restore_prefix(lower: String) -> String {
+    lower.replacen("gpu-", "GPU-", 1)
+}
+
+/// The DRM nodes of the GPU at `bus_id`, matched by PCI address: /sys/bus/pci/devices/B/drm/*.
+fn drm_nodes(host: &Host, bus_id: &str) -> Vec<DrmNode> {
+    let directory = Path::new("/sys/bus/pci/devices").join(bus_id).join("drm");
+    let names = host.files().list(&directory).unwrap_or_default();
+    let mut nodes = Vec::new();
+    for name in names {
+        let kind = match () {
+            () if name.starts_with("card") => "card",
+            () if name.starts_with("renderD") => "render",
+            () => continue,
+        };
+        let Ok(dev) = host.files().read_text(&directory.join(&name).join("dev")) else { continue };
+        let Some((major, minor)) = dev.split_once(':') else { continue };
+        let (Ok(major), Ok(minor)) = (major.parse(), minor.parse()) else { continue };
+        let by_path = format!("/dev/dri/by-path/pci-{bus_id}-{kind}");
+        let has_link = host.files().read_link(&host.dev_root().join(&by_path[1..])).is_ok();
+        nodes.push(DrmNode {
+            node: DeviceNode::inspect(host, &format!("/dev/dri/{name}"), major, minor),
+            by_path: has_link.then(|| by_path.into()),
+        });
+    }
+    nodes
+}

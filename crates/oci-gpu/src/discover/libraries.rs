@@ -1,0 +1,69 @@
+//! The driver's libraries: a sweep of the accepted directories for files of the version.
+
+use std::path::{Path, PathBuf};
+
+use super::userland::Directory;
+use crate::driver_files;
+use crate::elf::{self, Class};
+use crate::host::Root;
+use crate::inventory::{Candidate, Library};
+
+/// Sub-directories of a library directory that drivers use, with the file names that count there.
+const BELOW: [&str; 1] = ["vdpau"];
+
+/// Every library whose file name ends in the version, 64-bit first, each list sorted by path. What
+/// has the name and is no usable library is refused with its reason.
+///
+/// The sweep finds libraries that are loaded by name at run time and appear in no DT_NEEDED list,
+/// which is how most of the driver's libraries refer to each other.
+pub(super) fn sweep(
+    root: &Root,
+    directories: &[Directory],
+    version: &str,
+    candidates: &mut Vec<Candidate>,
+) -> Vec<Library> {
+    let suffix = format!(".so.{version}");
+    let mut libraries: Vec<Library> = Vec::new();
+    for directory in directories {
+        let below = BELOW.iter().map(|b| directory.path.join(b));
+        for place in std::iter::once(directory.path.clone()).chain(below) {
+            for name in root.list(&place).unwrap_or_default() {
+                let Some(stem) = name.strip_suffix(&suffix) else { continue };
+                let Ok(path) = root.resolve(&place.join(&name)) else { continue };
+                let on_host = root.host_path(&path);
+                if libraries.iter().any(|l| l.path == on_host) {
+                    continue;
+                }
+                match read(root, &path, stem, directory.evidence) {
+                    Ok(library) => libraries.push(library),
+                    Err(why) => candidates.push(Candidate {
+                        path: on_host,
+                        evidence: directory.evidence,
+                        accepted: false,
+                        why,
+                    }),
+                }
+            }
+        }
+    }
+    libraries.sort_by(|a, b| {
+        let class = |l: &Library| l.class == Class::Elf32;
+        (class(a), &a.path).cmp(&(class(b), &b.path))
+    });
+    libraries
+}
+
+fn read(root: &Root, path: &PathBuf, stem: &str, evidence: &str) -> Result<Library, String> {
+    let file = root.open(path).map_err(|e| e.to_string())?;
+    let facts = elf::read(&file).map_err(|e| format!("it is no usable ELF file: {e}"))?;
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    Ok(Library {
+        path: root.host_path(path),
+        soname: facts.soname,
+        class: facts.class,
+        machine: facts.machine,
+        capabilities: driver_files::capabilities_of(stem),
+        evidence: format!("{} of {evidence}", root.host_path(directory).display()),
+        stem: stem.to_owned(),
+    })
+}

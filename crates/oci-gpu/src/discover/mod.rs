@@ -1,0 +1,86 @@
+//! Host -> Inventory: the driver, its files, the GPUs and their nodes, from files alone.
+//!
+//! Nothing is executed and no library is loaded: NVML takes seconds to start without persistence
+//! mode, and would run the driver's code as root at every container start. What only NVML knows
+//! (MIG UUIDs, brand) is not here.
+//!
+//! | question | answered by |
+//! |---|---|
+//! | which driver does the kernel run? | /sys/module/nvidia/version, /proc/driver/nvidia/version ([`version`]) |
+//! | where are user-space files of exactly that version? | the order of evidence in [`userland`] |
+//! | which GPUs? | /proc/driver/nvidia/gpus/*/information, in PCI order ([`gpus`]) |
+//! | which nodes, with which numbers? | majors of /proc/devices, minors of the driver's own files ([`nodes`]) |
+
+mod files;
+mod gpus;
+mod libraries;
+mod mig;
+mod nodes;
+mod userland;
+mod version;
+
+pub use nodes::Majors;
+
+use std::path::Path;
+
+use crate::finding::Finding;
+use crate::host::Host;
+use crate::inventory::Inventory;
+
+/// Why a host's GPUs cannot be told: a finding of the 0300 range.
+pub type DiscoverError = Finding;
+
+/// Where the driver's kernel side shows itself.
+pub(crate) const PROC_DRIVER: &str = "/proc/driver/nvidia";
+
+/// Reads the host: about a thousand system calls for eight GPUs and a full driver, and no other
+/// effect. GPUs without a node, wrong nodes and unreadable libraries do not stop it: they are in
+/// the inventory with the reason, and matter only to a container that asks for them.
+///
+/// # Errors
+/// [`crate::Code::NoDriver`] where the kernel runs no NVIDIA driver, [`crate::Code::NoUserland`]
+/// where no user-space files of its version were found, [`crate::Code::Malformed`] and
+/// [`crate::Code::HostRead`] where the kernel's own files cannot be understood or read.
+pub fn discover(host: &Host) -> Result<Inventory, DiscoverError> {
+    let mut findings = Vec::new();
+    let kernel = version::kernel(host, &mut findings)?;
+    let user = userland::locate(host, &kernel.version)?;
+    let majors = Majors::read(host)?;
+    let gpus = gpus::read(host, &majors, &mut findings)?;
+    let control = nodes::control(host, &majors);
+    let imex_channels = nodes::imex_channels(host, &majors);
+    let mut candidates = user.candidates;
+    let libraries = libraries::sweep(
+        &user.root,
+        &user.directories,
+        &kernel.version,
+        &mut candidates,
+    );
+    let files = files::find(host, &user.root, &user.directories, &kernel.version);
+    Ok(Inventory {
+        driver: kernel.into_driver(host, user.root.on_host(), candidates),
+        gpus,
+        control,
+        mig_config: mig::right(host, &majors, "config")?,
+        mig_monitor: mig::right(host, &majors, "monitor")?,
+        imex_channels,
+        libraries,
+        files,
+        findings,
+    })
+}
+
+/// The first line of `text` that begins with `key`, without it and surrounding white space.
+fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    text.lines()
+        .find_map(|l| l.trim_start().strip_prefix(key))
+        .map(str::trim)
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Finding {
+    Finding::new(
+        crate::Code::HostRead,
+        format!("read {}: {error}", path.display()),
+        "the file belongs to the kernel or the driver: check its permissions and the driver's installation",
+    )
+}

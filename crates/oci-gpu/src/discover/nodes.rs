@@ -1,0 +1,146 @@
+//! Device nodes: the numbers that the kernel demands, and what the host has at their places.
+
+use std::fs::Metadata;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use super::unreadable;
+use crate::finding::Finding;
+use crate::host::Host;
+use crate::inventory::{ControlNode, ControlRole, DeviceNode, ImexChannel, NodeOwner, NodeState};
+
+const IMEX_DIR: &str = "/dev/nvidia-caps-imex-channels";
+
+/// Minor numbers that the driver's modules fix (nv-frontend / nvidia-modeset / nvidia-uvm).
+const CONTROL_MINOR: u32 = 255;
+const MODESET_MINOR: u32 = 254;
+const UVM_MINOR: u32 = 0;
+const UVM_TOOLS_MINOR: u32 = 1;
+
+/// Major numbers of the driver's character devices, from /proc/devices. All but the first are
+/// given out by the kernel at load time and differ from boot to boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Majors {
+    /// GPUs, nvidiactl and nvidia-modeset: "nvidia", or "nvidia-frontend" in older drivers.
+    pub nvidia: Option<u32>,
+    /// "nvidia-uvm".
+    pub uvm: Option<u32>,
+    /// "nvidia-caps".
+    pub caps: Option<u32>,
+    /// "nvidia-caps-imex-channels".
+    pub imex: Option<u32>,
+}
+
+impl Majors {
+    /// Reads /proc/devices.
+    ///
+    /// # Errors
+    /// [`crate::Code::HostRead`].
+    pub fn read(host: &Host) -> Result<Majors, Finding> {
+        let path = Path::new("/proc/devices");
+        let text = host.files().read_text(path).map_err(|e| unreadable(path, &e))?;
+        Ok(Majors::parse(&text))
+    }
+
+    /// Picks the driver's lines of the section "Character devices:".
+    pub fn parse(text: &str) -> Majors {
+        let mut majors = Majors::default();
+        let lines = text.lines().map(str::trim);
+        for line in lines.take_while(|l| !l.starts_with("Block devices")) {
+            let Some((number, name)) = line.split_once(' ') else { continue };
+            let Ok(number) = number.parse::<u32>() else { continue };
+            let slot = match name.trim() {
+                "nvidia" | "nvidia-frontend" => &mut majors.nvidia,
+                "nvidia-uvm" => &mut majors.uvm,
+                "nvidia-caps" => &mut majors.caps,
+                "nvidia-caps-imex-channels" => &mut majors.imex,
+                _ => continue,
+            };
+            slot.get_or_insert(number);
+        }
+        majors
+    }
+}
+
+impl DeviceNode {
+    /// Looks at `path` below the host's dev root.
+    pub fn inspect(host: &Host, path: &str, major: u32, minor: u32) -> DeviceNode {
+        let on_host = host.dev_root().join(path.trim_start_matches('/'));
+        let (state, owner) = match host.files().metadata_nofollow(&on_host) {
+            Err(_) => (NodeState::Missing, None),
+            Ok(found) => (state_of(&found, major, minor), Some(owner_of(&found))),
+        };
+        DeviceNode { path: on_host, target: PathBuf::from(path), major, minor, state, owner }
+    }
+}
+
+fn state_of(found: &Metadata, major: u32, minor: u32) -> NodeState {
+    if !found.file_type().is_char_device() {
+        return NodeState::Wrong("it is not a character device".to_owned());
+    }
+    // Linux's encoding of dev_t in user space (glibc sysdeps/unix/sysv/linux/sys/sysmacros.h).
+    let rdev = found.rdev();
+    let has_major = ((rdev >> 32) & 0xffff_f000) as u32 | ((rdev >> 8) & 0xfff) as u32;
+    let has_minor = ((rdev >> 12) & 0xffff_ff00) as u32 | (rdev & 0xff) as u32;
+    if (has_major, has_minor) == (major, minor) {
+        NodeState::Present
+    } else {
+        NodeState::Wrong(format!(
+            "it is device {has_major}:{has_minor}, and the kernel says {major}:{minor}"
+        ))
+    }
+}
+
+fn owner_of(found: &Metadata) -> NodeOwner {
+    NodeOwner { mode: found.mode() & 0o7777, uid: found.uid(), gid: found.gid() }
+}
+
+/// The nodes that belong to no single GPU, as far as the kernel has their drivers.
+pub(super) fn control(host: &Host, majors: &Majors) -> Vec<ControlNode> {
+    let table = [
+        (ControlRole::Control, "/dev/nvidiactl", majors.nvidia, CONTROL_MINOR),
+        (ControlRole::Modeset, "/dev/nvidia-modeset", majors.nvidia, MODESET_MINOR),
+        (ControlRole::Uvm, "/dev/nvidia-uvm", majors.uvm, UVM_MINOR),
+        (ControlRole::UvmTools, "/dev/nvidia-uvm-tools", majors.uvm, UVM_TOOLS_MINOR),
+    ];
+    table
+        .into_iter()
+        .filter_map(|(role, path, major, minor)| {
+            Some(ControlNode { role, node: DeviceNode::inspect(host, path, major?, minor) })
+        })
+        .collect()
+}
+
+/// IMEX channels that have a node, in ascending order.
+pub(super) fn imex_channels(host: &Host, majors: &Majors) -> Vec<ImexChannel> {
+    let Some(major) = majors.imex else { return Vec::new() };
+    let directory = host.dev_root().join(IMEX_DIR.trim_start_matches('/'));
+    let names = host.files().list(&directory).unwrap_or_default();
+    let mut ids: Vec<u32> = names
+        .iter()
+        .filter_map(|n| n.strip_prefix("channel").and_then(|n| n.parse().ok()))
+        .collect();
+    ids.sort_unstable();
+    ids.into_iter()
+        .map(|id| {
+            let path = format!("{IMEX_DIR}/channel{id}");
+            ImexChannel { id, node: DeviceNode::inspect(host, &path, major, id) }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn majors_of_old_and_new_drivers() {
+        let new = "Character devices:\n  1 mem\n195 nvidia\n195 nvidiactl\n195 nvidia-modeset\n\
+                   508 nvidia-uvm\n510 nvidia-caps\n509 nvidia-caps-imex-channels\n\nBlock devices:\n8 sd\n";
+        let m = Majors::parse(new);
+        assert_eq!((m.nvidia, m.uvm, m.caps, m.imex), (Some(195), Some(508), Some(510), Some(509)));
+        let old = Majors::parse("Character devices:\n195 nvidia-frontend\n\nBlock devices:\n7 nvidia-uvm\n");
+        assert_eq!((old.nvidia, old.uvm), (Some(195), None));
+        assert_eq!(Majors::parse("x\n-1 nvidia\n99999999999 nvidia\n"), Majors::default());
+    }
+}

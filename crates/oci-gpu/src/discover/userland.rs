@@ -1,0 +1,344 @@
+//! Where user-space files of the kernel's driver version are: roots and evidence, in order.
+//!
+//! | order | evidence | typical hosts |
+//! |---|---|---|
+//! | 0 | the driver root that the administrator named | any |
+//! | 1 | `NVIDIA_DRIVER_ROOT` of /run/nvidia/validations/driver-ready | GPU operator |
+//! | 2 | /run/nvidia/driver, /run/kata-extensions/gpu as roots of their own | driver containers, Kata guests |
+//! | 3 | /run/opengl-driver/lib | NixOS |
+//! | 4 | ld.so.cache of the root | most |
+//! | 5 | well-known directories of the root | hosts without a cache, with a stale one, microVMs |
+//! | 6 | directories of the root's ld.so.conf | hosts that never ran ldconfig |
+//!
+//! The first place with a file of exactly the kernel's version wins; every place that was looked
+//! at before it is kept with the reason why it was refused.
+
+use std::path::{Path, PathBuf};
+
+use crate::finding::{Code, Finding};
+use crate::host::{Host, Root};
+use crate::inventory::Candidate;
+use crate::ldcache;
+
+/// Libraries whose presence marks a driver directory: any CUDA or NVML installation has one.
+const MARKERS: [&str; 2] = ["libcuda.so", "libnvidia-ml.so"];
+
+/// Roots that driver containers and guests publish.
+const DRIVER_ROOTS: [&str; 2] = ["/run/nvidia/driver", "/run/kata-extensions/gpu"];
+
+/// Where drivers put libraries, by platform. 32-bit directories follow their 64-bit ones.
+const DIRECTORIES: &[(&str, &str)] = &[
+    ("/usr/lib/x86_64-linux-gnu", "Debian, Ubuntu"),
+    ("/usr/lib/x86_64-linux-gnu/nvidia/current", "Debian alternatives"),
+    ("/usr/lib/aarch64-linux-gnu", "Debian, Ubuntu"),
+    ("/usr/lib/aarch64-linux-gnu/nvidia/current", "Debian alternatives"),
+    ("/usr/lib/i386-linux-gnu", "Debian, Ubuntu, 32-bit"),
+    ("/usr/lib/i386-linux-gnu/nvidia/current", "Debian alternatives, 32-bit"),
+    ("/usr/lib64", "RPM distributions"),
+    ("/usr/lib64/nvidia", "RPM distributions"),
+    ("/usr/lib", "Arch, Gentoo; RPM distributions, 32-bit"),
+    ("/usr/lib32", "Arch, 32-bit"),
+    ("/usr/local/nvidia/lib64", "microVM guests"),
+    ("/usr/local/nvidia/lib", "microVM guests"),
+    ("/opt/nvidia/lib64", "microVM guests"),
+    ("/home/kubernetes/bin/nvidia/lib64", "Container-Optimized OS"),
+    ("/var/lib/nvidia/lib64", "GKE on Ubuntu"),
+    ("/opt/nvidia/current/usr/lib64", "Flatcar"),
+    ("/usr/local/lib", "Talos"),
+    ("/usr/local/glibc/lib", "Talos up to 1.12"),
+    ("/usr/local/glibc/usr/lib", "Talos up to 1.12"),
+    ("/usr/lib/nvidia/tesla", "Bottlerocket"),
+    ("/usr/x86_64-bottlerocket-linux-gnu/sys-root/usr/lib/nvidia/tesla", "Bottlerocket"),
+    ("/usr/aarch64-bottlerocket-linux-gnu/sys-root/usr/lib/nvidia/tesla", "Bottlerocket"),
+    ("/usr/glibc-compat/lib", "Alpine"),
+    ("/var/lib/snapd/hostfs/usr/lib/x86_64-linux-gnu", "Ubuntu Core"),
+    ("/opt/cray/nvidia/default/lib64", "Cray"),
+];
+
+const NIX_DIRECTORIES: [&str; 2] = ["/run/opengl-driver/lib", "/run/opengl-driver-32/lib"];
+
+/// The accepted place.
+pub(super) struct Userland {
+    /// The driver root.
+    pub(super) root: Root,
+    /// Directories in it that hold the driver's libraries.
+    pub(super) directories: Vec<Directory>,
+    /// Everything that was looked at.
+    pub(super) candidates: Vec<Candidate>,
+}
+
+/// A directory of driver libraries and what led to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Directory {
+    pub(super) path: PathBuf,
+    pub(super) evidence: &'static str,
+}
+
+/// Looks for user-space files of `version`.
+pub(super) fn locate(host: &Host, version: &str) -> Result<Userland, Finding> {
+    let mut search = Search { version, candidates: Vec::new(), others: Vec::new() };
+    for (path, evidence) in roots(host) {
+        let root = match host.root_at(&path) {
+            Ok(root) if host.files().exists(&path) => root,
+            Ok(_) => {
+                search.refuse(&path, evidence, "it does not exist");
+                continue;
+            }
+            Err(e) => {
+                search.refuse(&path, evidence, &e.to_string());
+                continue;
+            }
+        };
+        let directories = search.in_root(&root);
+        if !directories.is_empty() {
+            let candidates = search.candidates;
+            return Ok(Userland { root, directories, candidates });
+        }
+    }
+    Err(search.nothing(host))
+}
+
+/// The roots to look in: only the one that the administrator named, or all that are known.
+fn roots(host: &Host) -> Vec<(PathBuf, &'static str)> {
+    if let Some(named) = host.driver_root() {
+        return vec![(named.to_path_buf(), "driver root by configuration")];
+    }
+    let mut roots = Vec::new();
+    let ready = Path::new("/run/nvidia/validations/driver-ready");
+    if let Ok(text) = host.files().read_text(ready)
+        && let Some(root) = super::field(&text, "NVIDIA_DRIVER_ROOT=")
+        && root.starts_with('/')
+    {
+        roots.push((PathBuf::from(root), "driver-ready"));
+    }
+    for root in DRIVER_ROOTS {
+        if host.files().exists(Path::new(root)) {
+            roots.push((PathBuf::from(root), "driver container"));
+        }
+    }
+    roots.push((PathBuf::from("/"), "host"));
+    roots.dedup_by(|b, a| a.0 == b.0);
+    roots
+}
+
+struct Search<'a> {
+    version: &'a str,
+    candidates: Vec<Candidate>,
+    /// Versions that were found instead, for the message.
+    others: Vec<(String, PathBuf)>,
+}
+
+impl Search<'_> {
+    fn refuse(&mut self, path: &Path, evidence: &'static str, why: &str) {
+        let path = path.to_path_buf();
+        self.candidates.push(Candidate { path, evidence, accepted: false, why: why.to_owned() });
+    }
+
+    fn accept(&mut self, path: &Path, evidence: &'static str, why: String) {
+        let path = path.to_path_buf();
+        self.candidates.push(Candidate { path, evidence, accepted: true, why });
+    }
+
+    /// The directories of `root` that hold libraries of the version: empty where it has none.
+    fn in_root(&mut self, root: &Root) -> Vec<Directory> {
+        let mut found = Vec::new();
+        for path in NIX_DIRECTORIES {
+            self.look(root, Path::new(path), "NixOS driver link", false, &mut found);
+        }
+        if found.is_empty() {
+            self.cache(root, &mut found);
+        }
+        if found.is_empty() {
+            for (path, _) in DIRECTORIES {
+                self.look(root, Path::new(path), "well-known directory", false, &mut found);
+            }
+        }
+        if found.is_empty() {
+            for path in configured(root) {
+                self.look(root, &path, "ld.so.conf", false, &mut found);
+            }
+        }
+        found
+    }
+
+    /// Where ld.so.cache says that the loader finds the markers: the directory of the name in the
+    /// cache and that of the file behind its links, for Debian keeps public libraries in one and
+    /// private ones in the other.
+    fn cache(&mut self, root: &Root, found: &mut Vec<Directory>) {
+        let path = Path::new("/etc/ld.so.cache");
+        let evidence = "ld.so.cache";
+        let cache = match root.read(path, ldcache::SIZE_LIMIT) {
+            Ok(bytes) => match ldcache::parse(&bytes) {
+                Ok(cache) => cache,
+                Err(e) => return self.refuse(&root.host_path(path), evidence, &e.to_string()),
+            },
+            Err(e) => return self.refuse(&root.host_path(path), evidence, &e.to_string()),
+        };
+        let mut named = false;
+        for entry in &cache.entries {
+            if !MARKERS.iter().any(|m| entry.soname.starts_with(m.as_bytes())) {
+                continue;
+            }
+            named = true;
+            let Ok(name) = std::str::from_utf8(&entry.path) else { continue };
+            match root.link_chain(Path::new(name)) {
+                Ok(chain) => self.chain(root, &chain, evidence, found),
+                Err(e) => self.refuse(&root.host_path(Path::new(name)), evidence, &e.to_string()),
+            }
+        }
+        if !named {
+            let why = "it names neither libcuda nor libnvidia-ml";
+            self.refuse(&root.host_path(path), evidence, why);
+        }
+    }
+
+    /// Accepts the directories of a chain of links whose end is a file of the version.
+    fn chain(
+        &mut self,
+        root: &Root,
+        chain: &[PathBuf],
+        evidence: &'static str,
+        found: &mut Vec<Directory>,
+    ) {
+        let Some(file) = chain.last() else { return };
+        let on_host = root.host_path(file);
+        match version_of(file) {
+            Some(v) if v == self.version => {
+                self.accept(&on_host, evidence, format!("its version is the kernel's, {v}"));
+                for link in chain {
+                    let Some(parent) = link.parent() else { continue };
+                    let etc = parent.starts_with("/etc");
+                    if !etc && !found.iter().any(|d| d.path == parent) {
+                        found.push(Directory { path: parent.to_path_buf(), evidence });
+                    }
+                }
+            }
+            Some(v) => {
+                self.others.push((v.to_owned(), on_host.clone()));
+                let why = format!("its version is {v}, the kernel's is {}", self.version);
+                self.refuse(&on_host, evidence, &why);
+            }
+            None => self.refuse(&on_host, evidence, "its name ends in no driver version"),
+        }
+    }
+
+    /// Accepts `directory` if it holds a marker of the version.
+    fn look(
+        &mut self,
+        root: &Root,
+        directory: &Path,
+        evidence: &'static str,
+        tell_absence: bool,
+        found: &mut Vec<Directory>,
+    ) {
+        let Ok(real) = root.resolve(directory) else {
+            if tell_absence {
+                self.refuse(&root.host_path(directory), evidence, "it does not exist");
+            }
+            return;
+        };
+        if found.iter().any(|d| d.path == real) {
+            return;
+        }
+        for marker in MARKERS {
+            let file = real.join(format!("{marker}.{}", self.version));
+            if root.exists(&file) {
+                let why = format!("it holds {marker}.{}", self.version);
+                self.accept(&root.host_path(&real), evidence, why);
+                found.push(Directory { path: real, evidence });
+                return;
+            }
+        }
+        let names = root.list(&real).unwrap_or_default();
+        let other = names.iter().find_map(|name| {
+            let marker = MARKERS.iter().find(|m| name.starts_with(*m))?;
+            let version = name.strip_prefix(marker)?.strip_prefix('.')?;
+            version.contains('.').then(|| (version.to_owned(), real.join(name)))
+        });
+        if let Some((version, file)) = other {
+            let on_host = root.host_path(&file);
+            let why = format!("its version is {version}, the kernel's is {}", self.version);
+            self.refuse(&on_host, evidence, &why);
+            self.others.push((version, on_host));
+        }
+    }
+
+    fn nothing(self, host: &Host) -> Finding {
+        let version = self.version;
+        if let Some((other, file)) = self.others.first() {
+            return Finding::new(
+                Code::NoUserland,
+                format!(
+                    "the kernel runs driver {version}, but the user-space files are of {other} ({}): \
+                     the driver was upgraded by half",
+                    file.display()
+                ),
+                format!("reboot (or reload the nvidia modules) to run {other}, or install the user-space packages of {version}"),
+            );
+        }
+        let looked = match host.driver_root() {
+            Some(root) => format!("in the driver root {}", root.display()),
+            None => format!("in ld.so.cache and {} well-known directories", DIRECTORIES.len()),
+        };
+        Finding::new(
+            Code::NoUserland,
+            format!("the kernel runs driver {version}, but no libcuda.so.{version} or libnvidia-ml.so.{version} was found {looked}"),
+            "install the driver's user-space packages, or name their place with --driver-root",
+        )
+    }
+}
+
+/// The version in a driver library's file name: what follows ".so.", if it has a dot.
+fn version_of(file: &Path) -> Option<&str> {
+    let (_, version) = file.file_name()?.to_str()?.split_once(".so.")?;
+    version.contains('.').then_some(version)
+}
+
+/// Directories of /etc/ld.so.conf and of the files that it includes, one level deep as every
+/// distribution writes it.
+fn configured(root: &Root) -> Vec<PathBuf> {
+    let mut directories = Vec::new();
+    let main = root.read_text(Path::new("/etc/ld.so.conf")).unwrap_or_default();
+    let mut texts = vec![main.clone()];
+    for line in main.lines() {
+        let Some(pattern) = line.trim().strip_prefix("include ") else { continue };
+        let Some((directory, "*.conf")) = pattern.trim().rsplit_once('/') else { continue };
+        let directory = Path::new("/etc").join(directory);
+        for name in root.list(&directory).unwrap_or_default() {
+            if name.ends_with(".conf") {
+                texts.push(root.read_text(&directory.join(name)).unwrap_or_default());
+            }
+        }
+    }
+    for line in texts.iter().flat_map(|t| t.lines()) {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        if line.starts_with('/') {
+            directories.push(PathBuf::from(line));
+        }
+    }
+    directories
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_in_file_names() {
+        let of = |n: &str| version_of(Path::new(n)).map(str::to_owned);
+        assert_eq!(of("/l/libcuda.so.550.163.01").as_deref(), Some("550.163.01"));
+        assert_eq!(of("/l/libcuda.so.1"), None);
+        assert_eq!(of("/l/libcuda.so"), None);
+    }
+
+    #[test]
+    fn directories_of_ld_so_conf() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("etc/ld.so.conf.d")).unwrap();
+        std::fs::write(dir.path().join("etc/ld.so.conf"), "include /etc/ld.so.conf.d/*.conf\n/opt/a # x\n").unwrap();
+        std::fs::write(dir.path().join("etc/ld.so.conf.d/n.conf"), "# c\n/opt/nvidia/lib\n").unwrap();
+        std::fs::write(dir.path().join("etc/ld.so.conf.d/n.off"), "/opt/off\n").unwrap();
+        let host = Host::at(dir.path());
+        assert_eq!(configured(host.files()), [Path::new("/opt/a"), Path::new("/opt/nvidia/lib")]);
+    }
+}

@@ -1,0 +1,116 @@
+//! Device nodes of a plan.
+
+use super::{Operation, Plan};
+use crate::capability::Capability::{Compute, Display, Graphics};
+use crate::finding::{Code, Finding};
+use crate::inventory::{ControlRole, DeviceNode, NodeState};
+use crate::select::Grant;
+
+/// Control nodes by capability, GPUs, MIG rights, IMEX channels, and DRM nodes for graphics.
+pub(super) fn plan(plan: &mut Plan, grant: &Grant) -> Result<(), Finding> {
+    control(plan, grant)?;
+    for gpu in &grant.gpus {
+        device(plan, &gpu.node, true, format!("GPU {} ({})", gpu.index, gpu.model))?;
+    }
+    for (gpu, m) in &grant.mig {
+        let why = format!("MIG instance {}/{} of GPU {gpu}", m.gi, m.ci);
+        device(plan, &m.gi_access.node, true, format!("{why}, its GPU instance"))?;
+        device(plan, &m.ci_access.node, true, why)?;
+    }
+    for right in &grant.mig_rights {
+        device(plan, &right.node, true, format!("the right of {}", right.proc_file.display()))?;
+    }
+    for channel in &grant.imex_channels {
+        device(plan, &channel.node, true, format!("IMEX channel {}", channel.id))?;
+    }
+    if grant.capabilities.contains(Graphics) || grant.capabilities.contains(Display) {
+        drm(plan, grant)?;
+    }
+    Ok(())
+}
+
+fn control(plan: &mut Plan, grant: &Grant) -> Result<(), Finding> {
+    let compute = grant.capabilities.contains(Compute);
+    let display = grant.capabilities.contains(Display) || grant.capabilities.contains(Graphics);
+    for control in &grant.control {
+        let (wanted, required, why) = match control.role {
+            ControlRole::Control => (true, true, "every GPU container"),
+            ControlRole::Uvm => (compute, true, "capability compute"),
+            ControlRole::UvmTools => (compute, false, "capability compute"),
+            ControlRole::Modeset => (display, false, "capability display or graphics"),
+        };
+        if wanted {
+            device(plan, &control.node, required, why.to_owned())?;
+        } else {
+            let reason = format!("it is for {why}, which was not asked for");
+            plan.skip(control.node.path.display().to_string(), reason);
+        }
+    }
+    let loaded = |role| grant.control.iter().any(|c| c.role == role);
+    if compute && !loaded(ControlRole::Uvm) {
+        return Err(Finding::new(
+            Code::NodeMissing,
+            "/dev/nvidia-uvm, which capability compute needs, has no driver: /proc/devices does not name nvidia-uvm",
+            "load the module: modprobe nvidia-uvm",
+        ));
+    }
+    if !loaded(ControlRole::Control) {
+        return Err(Finding::new(
+            Code::NodeMissing,
+            "/dev/nvidiactl has no driver: /proc/devices does not name nvidia",
+            "load the module: modprobe nvidia",
+        ));
+    }
+    Ok(())
+}
+
+/// DRM nodes are the display server's way to a GPU: graphics work without them in part, so a
+/// host that lacks them is not an error.
+fn drm(plan: &mut Plan, grant: &Grant) -> Result<(), Finding> {
+    for gpu in &grant.gpus {
+        for drm in &gpu.drm {
+            let why = format!("DRM node of GPU {}, capability graphics or display", gpu.index);
+            device(plan, &drm.node, false, why)?;
+            if let (Some(link), NodeState::Present) = (&drm.by_path, &drm.node.state)
+                && let Some(name) = drm.node.target.file_name()
+            {
+                let points_to = std::path::Path::new("..").join(name);
+                let link = Operation::Symlink { target: link.clone(), points_to };
+                plan.add(link, false, format!("the host's link to it, by GPU {}'s PCI address", gpu.index));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn device(plan: &mut Plan, node: &DeviceNode, required: bool, why: String) -> Result<(), Finding> {
+    let path = node.path.display();
+    let remedy = "run `oci-gpu system create-device-nodes` on the host";
+    let problem = match &node.state {
+        NodeState::Present => {
+            let what = Operation::Device {
+                source: node.path.clone(),
+                target: node.target.clone(),
+                major: node.major,
+                minor: node.minor,
+            };
+            plan.add(what, required, why);
+            return Ok(());
+        }
+        NodeState::Missing => Finding::new(
+            Code::NodeMissing,
+            format!("the device node {path} ({}:{}) is missing on the host; it is needed for {why}", node.major, node.minor),
+            remedy,
+        ),
+        NodeState::Wrong(what) => Finding::new(
+            Code::NodeWrong,
+            format!("the device node {path} is wrong: {what}; it is needed for {why}"),
+            remedy,
+        ),
+    };
+    if required {
+        return Err(problem);
+    }
+    plan.skip(node.path.display().to_string(), problem.message);
+    Ok(())
+}

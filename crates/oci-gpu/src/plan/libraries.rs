@@ -1,0 +1,165 @@
+//! Libraries of a plan: the files, the links that find them, and the loader's cache.
+
+use std::path::{Path, PathBuf};
+
+use super::{Action, BindKind, CacheEntry, Operation, Plan};
+use crate::capability::{Capability, CapabilitySet};
+use crate::container::{ContainerFacts, Libc};
+use crate::driver_files::{EXTRA_LINKS, REQUIRED, has_development_link};
+use crate::elf::{Class, Machine};
+use crate::finding::{Code, Finding};
+use crate::inventory::{Inventory, Library};
+use crate::ldcache;
+use crate::select::Grant;
+
+/// Libraries of the granted capabilities, for the container's native programs, and 32-bit ones
+/// where compat32 was granted. Returns what the loader must be told, which comes last: renaming
+/// its cache into place is the one step that is not undone.
+pub(super) fn plan(
+    plan: &mut Plan,
+    inventory: &Inventory,
+    grant: &Grant,
+    facts: &ContainerFacts,
+) -> Result<Option<Action>, Finding> {
+    let mut entries = Vec::new();
+    let mut directories: Vec<PathBuf> = Vec::new();
+    let mut unwanted: Vec<&Library> = Vec::new();
+    for library in &inventory.libraries {
+        if !library.capabilities.intersects(grant.capabilities) {
+            unwanted.push(library);
+            continue;
+        }
+        let directory = match place(library, grant, facts) {
+            Ok(directory) => directory,
+            Err(why) => {
+                plan.skip(library.path.display().to_string(), why);
+                continue;
+            }
+        };
+        if !directories.contains(directory) {
+            directories.push(directory.clone());
+        }
+        one(plan, library, directory, grant.capabilities, &mut entries);
+    }
+    for library in unwanted {
+        let why = format!("it is for {}, which was not asked for", library.capabilities);
+        plan.skip(library.path.display().to_string(), why);
+    }
+    required(inventory, grant, facts)?;
+    if directories.is_empty() {
+        return Ok(None);
+    }
+    let why = match facts.libc {
+        Libc::Glibc => "glibc's loader finds libraries by soname in /etc/ld.so.cache",
+        Libc::Musl => {
+            entries.clear();
+            "musl's loader finds libraries by the directories of its path file"
+        }
+    };
+    let what = Operation::LdCache { entries, directories };
+    Ok(Some(Action { what, why: why.to_owned(), required: true }))
+}
+
+/// The directory for a library, or why the container cannot use it.
+fn place<'a>(
+    library: &Library,
+    grant: &Grant,
+    facts: &'a ContainerFacts,
+) -> Result<&'a PathBuf, String> {
+    if (library.class, library.machine) == facts.native {
+        return Ok(&facts.lib_dir);
+    }
+    let runs_32 = (library.class, library.machine) == (Class::Elf32, Machine::X86)
+        && facts.native.1 == Machine::X86_64;
+    match &facts.lib32_dir {
+        Some(directory) if runs_32 => match grant.capabilities.contains(Capability::Compat32) {
+            true => Ok(directory),
+            false => Err("it is 32-bit, and compat32 was not asked for".to_owned()),
+        },
+        _ => Err(format!(
+            "it is for {:?}, and the container's programs for {:?}",
+            library.machine, facts.native.1
+        )),
+    }
+}
+
+/// The file, its soname link, its development link, and its names in the cache.
+///
+/// The cache names the file itself rather than a link, so that the loader finds the driver's
+/// library even where the image has a file of its own in the link's place.
+fn one(
+    plan: &mut Plan,
+    library: &Library,
+    directory: &Path,
+    granted: CapabilitySet,
+    entries: &mut Vec<CacheEntry>,
+) {
+    let Some(name) = library.path.file_name() else { return };
+    let target = directory.join(name);
+    let because = library.capabilities.intersection(granted);
+    let why = format!("capability {because}; {}", library.evidence);
+    let source = library.path.clone();
+    let bind = Operation::Bind { kind: BindKind::Library, source, target: target.clone() };
+    plan.add(bind, true, why);
+    let Some(flags) = ldcache::flags_for(library.class, library.machine) else { return };
+    let mut cache = |soname: &str| {
+        entries.push(CacheEntry { soname: soname.to_owned(), path: target.clone(), flags });
+    };
+    // A file without a soname is loaded by its path (X.Org modules); a link or entry is no use.
+    let Some(soname) = library.soname.as_deref().filter(|s| is_file_name(s)) else { return };
+    cache(soname);
+    if Path::new(soname) != Path::new(name) {
+        let link = Operation::Symlink { target: directory.join(soname), points_to: name.into() };
+        plan.add(link, false, "its soname".to_owned());
+    }
+    if has_development_link(&library.stem) {
+        let development = format!("{}.so", library.stem);
+        cache(&development);
+        let target = directory.join(development);
+        let link = Operation::Symlink { target, points_to: soname.into() };
+        plan.add(link, false, "the name that programs are linked with".to_owned());
+    }
+    for (_, extra) in EXTRA_LINKS.iter().filter(|(stem, _)| *stem == library.stem) {
+        cache(extra);
+        let link = Operation::Symlink { target: directory.join(extra), points_to: name.into() };
+        plan.add(link, false, "a link that the driver's installer makes".to_owned());
+    }
+}
+
+/// A soname comes from a file: only a plain file name may become part of a path.
+fn is_file_name(soname: &str) -> bool {
+    !soname.is_empty()
+        && soname.len() <= 255
+        && soname != "."
+        && soname != ".."
+        && !soname.contains(['/', '\0'])
+}
+
+/// A capability without its main library is a container that starts and cannot work.
+fn required(
+    inventory: &Inventory,
+    grant: &Grant,
+    facts: &ContainerFacts,
+) -> Result<(), Finding> {
+    for (capability, stem) in REQUIRED {
+        let native = |l: &&Library| l.stem == *stem && (l.class, l.machine) == facts.native;
+        if !grant.capabilities.contains(*capability) || inventory.libraries.iter().any(|l| native(&l)) {
+            continue;
+        }
+        let version = &inventory.driver.version;
+        let name = format!("{stem}.so.{version}");
+        let refused = inventory.driver.candidates.iter().find(|c| {
+            !c.accepted && c.path.file_name().is_some_and(|n| n == name.as_str())
+        });
+        let message = match refused {
+            Some(c) => format!("{} cannot be used: {}", c.path.display(), c.why),
+            None => format!("driver {version} has no {name} for {:?} in {}", facts.native.1, inventory.driver.root.display()),
+        };
+        return Err(Finding::new(
+            Code::MissingFile,
+            format!("{message}; capability {capability} needs it"),
+            "reinstall the driver's user-space packages, or ask for fewer capabilities in NVIDIA_DRIVER_CAPABILITIES",
+        ));
+    }
+    Ok(())
+}
