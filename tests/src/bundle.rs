@@ -141,10 +141,17 @@ impl Bundle {
     /// # Errors
     /// Where that fails.
     pub fn write(&self) -> Result<()> {
+        self.write_config(&self.config())
+    }
+
+    /// Writes `config` as config.json: [`Bundle::config`] with changes of the caller's.
+    ///
+    /// # Errors
+    /// Where that fails.
+    pub fn write_config(&self, config: &Value) -> Result<()> {
         fs::create_dir_all(&self.dir).during(format_args!("create {}", self.dir.display()))?;
         let path = self.config_path();
-        fs::write(&path, format!("{:#}\n", self.config()))
-            .during(format_args!("write {}", path.display()))
+        fs::write(&path, format!("{config:#}\n")).during(format_args!("write {}", path.display()))
     }
 
     /// The content of config.json: what `runc spec` writes, without its cgroup mount.

@@ -21,10 +21,12 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod alternatives;
 pub mod apt_sources;
 pub mod bundle;
 pub mod cache;
 pub mod debs;
+pub mod driver;
 pub mod error;
 pub mod leftovers;
 pub mod packages;

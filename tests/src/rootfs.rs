@@ -138,6 +138,14 @@ impl Rootfs {
         fs::write(&file, content).during(format_args!("write {}", file.display()))
     }
 
+    /// Makes the soname links and the ld.so.cache anew, by the image's own ldconfig.
+    ///
+    /// # Errors
+    /// Where the image has none.
+    pub fn ldconfig(&self) -> Result<()> {
+        ldconfig(&self.path)
+    }
+
     /// Gives every file to the user and group `id`: the root of a user namespace that starts there.
     ///
     /// # Errors
@@ -247,7 +255,7 @@ pub(crate) fn trim(root: &Path) -> Result<()> {
 
 /// What the base-files package does in these releases; unpacking follows no links, so it comes
 /// after it.
-fn merge_usr(root: &Path) -> Result<()> {
+pub(crate) fn merge_usr(root: &Path) -> Result<()> {
     for name in ["bin", "sbin", "lib", "lib64"] {
         let (apart, merged) = (root.join(name), root.join("usr").join(name));
         fs::create_dir_all(&merged).during(format_args!("create {}", merged.display()))?;
@@ -278,12 +286,12 @@ fn move_to_lib64(root: &Path) -> Result<()> {
     fs::create_dir(&drop_ins).during(format_args!("create {}", drop_ins.display()))
 }
 
-/// Makes the ld.so.cache by the image's own ldconfig (a static program).
-fn ldconfig(root: &Path) -> Result<()> {
+/// Makes the soname links and the ld.so.cache of `root` by its own ldconfig (a static program).
+pub(crate) fn ldconfig(root: &Path) -> Result<()> {
     let program = ["usr/sbin/ldconfig", "sbin/ldconfig"]
         .map(|path| root.join(path))
         .into_iter()
         .find(|path| path.is_file())
         .ok_or_else(|| Error::new(format!("{} has no ldconfig", root.display())))?;
-    run(Command::new(program).arg("-r").arg(root).arg("-X")).map(drop)
+    run(Command::new(program).arg("-r").arg(root)).map(drop)
 }
