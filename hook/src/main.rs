@@ -1,4 +1,93 @@
-//! The hook.
+//! The OCI hook that puts GPUs into a container.
+//!
+//! ```text
+//! oci-gpu-hook [--config FILE] [--host-root DIR] STAGE     state JSON on stdin
+//! ```
+//!
+//! Reading order for an audit: this file; `oci_gpu::plan` (what is decided, as data);
+//! `oci_gpu_inject::steps` (one function an operation); `oci_gpu_sys` (the only unsafe code).
+//!
+//! Runs as root at every container start, so: one thread, no environment, no program executed, no
+//! library loaded, no user looked up, no network. A container that asks for no GPU is left alone
+//! at once, whatever else is wrong. Exit status: 0 done or nothing to do, 1 failed and undone, 2
+//! wrong command line.
 #![forbid(unsafe_code)]
 
-fn main() {}
+mod args;
+mod bundle;
+mod guard;
+mod log;
+mod state;
+
+use std::process::ExitCode;
+
+use oci_gpu::config::Config;
+use oci_gpu::finding::Finding;
+use oci_gpu::host::Host;
+use oci_gpu::request::Policy;
+use oci_gpu::{Plan, Request, discover, select};
+use oci_gpu_inject::{Container, Devices, apply};
+
+use crate::args::{Args, Stage};
+use crate::guard::Guard;
+use crate::log::Log;
+
+fn main() -> ExitCode {
+    let args = match Args::parse() {
+        Ok(args) => args,
+        Err(usage) => {
+            log::to_stderr(&usage);
+            return ExitCode::from(2);
+        }
+    };
+    let mut log = Log::default();
+    match run(&args, &mut log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(finding) => {
+            log.failure(&finding);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args, log: &mut Log) -> Result<(), Finding> {
+    let mut guard = Guard::new()?;
+    if args.stage == Stage::Poststop {
+        // All that was given lived in the container's namespaces and control group.
+        return Ok(());
+    }
+    let state = state::read(&guard)?;
+    let bundle = bundle::read(&state)?;
+    let host = Host::at(&args.host_root);
+    let config = match Config::load(args.config.as_deref(), &host) {
+        Ok(config) => config,
+        // A broken configuration is no reason to keep containers without GPUs from starting.
+        Err(_) if Request::read(&bundle.container, &Policy::default())?.request.is_none() => {
+            return Ok(());
+        }
+        Err(broken) => return Err(broken),
+    };
+    let asked = Request::read(&bundle.container, &config.policy)?;
+    let Some(request) = asked.request else {
+        asked.notes.iter().for_each(log::to_stderr);
+        return Ok(());
+    };
+    log.open(&state.id, &host, config.log.as_deref());
+    guard.raise_limits();
+
+    let host = config.apply_to(host);
+    let inventory = discover(&host)?;
+    let grant = select(&inventory, &request)?;
+    let container = match args.stage {
+        Stage::CreateContainer => Container::here(&bundle.rootfs)?,
+        _ => Container::of_process(state.pid, &bundle.rootfs)?,
+    };
+    let plan = Plan::new(&inventory, &grant, &container.facts())?;
+    let devices = match config.no_cgroups {
+        true => Devices::Leave,
+        false => Devices::Allow,
+    };
+    let receipt = apply(&plan, &host, container, devices, &mut || guard.interrupted())?;
+    log.notes(&receipt.skipped);
+    Ok(())
+}

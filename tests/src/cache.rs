@@ -18,6 +18,14 @@ pub fn directory() -> Result<PathBuf> {
     if let Some(dir) = std::env::var_os(CACHE_VARIABLE) {
         return Ok(dir.into());
     }
+    Ok(target_directory()?.join("oci-gpu-cache"))
+}
+
+/// The cargo target directory that the running program lies in.
+///
+/// # Errors
+/// Where it lies in none.
+pub fn target_directory() -> Result<PathBuf> {
     let program = std::env::current_exe().during("find the running program")?;
     // Cargo marks its target directory with this file, wherever CARGO_TARGET_DIR puts it.
     let target = program
@@ -29,7 +37,7 @@ pub fn directory() -> Result<PathBuf> {
             program.display()
         ))
     })?;
-    Ok(target.join("oci-gpu-cache"))
+    Ok(target.to_path_buf())
 }
 
 /// Holds `path.lock` until dropped, so that test programs that run side by side take turns.

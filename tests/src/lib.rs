@@ -23,11 +23,13 @@
 
 pub mod alternatives;
 pub mod apt_sources;
+pub mod binaries;
 pub mod bundle;
 pub mod cache;
 pub mod debs;
 pub mod driver;
 pub mod error;
+pub mod gpu;
 pub mod leftovers;
 pub mod packages;
 pub mod probe;

@@ -131,11 +131,6 @@ impl Container {
         }
         Ok(Entered(self.rootfs))
     }
-
-    /// Whether entering gives up the power over the host's kernel objects.
-    pub(crate) fn user_namespace(&self) -> bool {
-        self.join.as_ref().is_some_and(|j| j.user_namespace)
-    }
 }
 
 impl Join {

@@ -2,10 +2,10 @@
 //!
 //! A path of the container is never handed to the kernel as a string: it is resolved component by
 //! component by the kernel itself below one descriptor of the container's root
-//! ([`rootfs::Rootfs`], openat2(2) with `RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS`), and everything
+//! (openat2(2) with `RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS`), and everything
 //! that happens there happens relative to the descriptor that was checked. A host file is a
-//! detached mount that was checked and restricted before the container can see it
-//! ([`sources::Sources`]). The two meet in move_mount(2).
+//! detached mount that was checked and restricted before the container can see it. The two meet in
+//! move_mount(2).
 //!
 //! ```text
 //! Container::of_process / here      find the container's root, its namespaces and its facts
@@ -23,7 +23,7 @@
 //! setns by pidfd 5.8). The calling process must have one thread.
 #![forbid(unsafe_code)]
 
-pub mod cgroup;
+mod cgroup;
 mod container;
 mod fail;
 mod loader_cache;
@@ -33,12 +33,13 @@ mod steps;
 mod undo;
 mod view;
 
-pub use container::{Container, Entered};
-pub use sources::Sources;
+pub use container::{Container, rootfs_path};
 
 use oci_gpu::finding::Finding;
 use oci_gpu::host::Host;
 use oci_gpu::plan::{Plan, Skipped};
+
+use sources::Sources;
 
 /// What was done, and what was left out.
 #[derive(Debug, Default)]
@@ -53,6 +54,7 @@ pub struct Receipt {
 
 /// Puts what `plan` says into `container`. The calling process ends up in the container's
 /// namespaces, so it should have nothing else to do afterwards; it must have one thread.
+/// `interrupted` is asked before each step; a finding ends the work, and what was done is undone.
 ///
 /// # Errors
 /// A finding of the 0600 range. Everything that had been done is undone, device rules included as
@@ -62,6 +64,7 @@ pub fn apply(
     host: &Host,
     container: Container,
     devices: Devices,
+    interrupted: &mut dyn FnMut() -> Option<Finding>,
 ) -> Result<Receipt, Finding> {
     let mut receipt = Receipt::default();
     let sources = Sources::open(plan, host, &mut receipt)?;
@@ -70,7 +73,7 @@ pub fn apply(
         Devices::Allow => cgroup::allow(plan, &container, &mut receipt)?,
     };
     let entered = container.enter()?;
-    steps::apply(plan, &sources, &entered, &mut receipt).inspect_err(|_| {
+    steps::apply(plan, &sources, &entered, &mut receipt, interrupted).inspect_err(|_| {
         if let Some(rules) = rules {
             rules.undo();
         }

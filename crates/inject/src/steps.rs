@@ -38,9 +38,13 @@ pub(crate) fn apply(
     sources: &Sources,
     container: &Entered,
     receipt: &mut Receipt,
+    interrupted: &mut dyn FnMut() -> Option<Finding>,
 ) -> Result<(), Finding> {
     let mut undo = Undo::default();
     for action in &plan.actions {
+        if let Some(reason) = interrupted() {
+            return Err(reason);
+        }
         let mark = undo.mark();
         match one(&action.what, sources, &container.0, &mut undo) {
             Ok(Some(Outcome::Done)) => receipt.done += 1,

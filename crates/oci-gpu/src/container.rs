@@ -45,8 +45,12 @@ impl Container {
     ///
     /// # Errors
     /// A finding [`crate::Code::Bundle`] that names the member and the remedy.
-    pub fn parse(_config: &[u8]) -> Result<Container, Finding> {
-        Ok(Container::default())
+    pub fn parse(config: &[u8]) -> Result<Container, Finding> {
+        let v: serde_json::Value = serde_json::from_slice(config).map_err(|e| Finding::new(crate::Code::Bundle, e.to_string(), ""))?;
+        let mut c = Container::default();
+        c.root = v["root"]["path"].as_str().unwrap_or_default().into();
+        c.env = v["process"]["env"].as_array().into_iter().flatten().filter_map(|e| Some(e.as_str()?.to_owned())).collect();
+        Ok(c)
     }
 
     /// The value of an environment variable; the last entry of the name wins, as for execve.

@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod capability;
+pub mod config;
 pub mod container;
 pub mod cuda_version;
 pub mod discover;
@@ -40,4 +41,4 @@ pub use host::{Host, Root};
 pub use inventory::Inventory;
 pub use plan::{Action, Operation, Plan};
 pub use request::{Policy, Request};
-pub use select::{Grant, SelectError};
+pub use select::{Grant, SelectError, select};

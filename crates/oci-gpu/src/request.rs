@@ -136,8 +136,11 @@ impl Request {
     ///
     /// # Errors
     /// A finding of the 0200 range: bad syntax, an unknown capability, something not allowed.
-    pub fn read(_container: &Container, _policy: &Policy) -> Result<Asked, Finding> {
-        Ok(Asked::default())
+    pub fn read(c: &Container, _policy: &Policy) -> Result<Asked, Finding> {
+        let Some(d) = c.env("NVIDIA_VISIBLE_DEVICES").filter(|d| !d.is_empty() && *d != "void") else { return Ok(Asked::default()) };
+        let devices = match d { "all" => Devices::All, "none" => Devices::DriverOnly, l => Devices::List(l.split(',').map(|w| match w.parse() { Ok(i) => DeviceId::Index(i), _ => DeviceId::Uuid(w.to_owned()) }).collect()) };
+        let capabilities = match c.env("NVIDIA_DRIVER_CAPABILITIES") { Some("all") => CapabilitySet::all(), Some(l) if !l.is_empty() => l.split(',').filter_map(crate::Capability::from_word).collect(), _ => CapabilitySet::default_set() };
+        Ok(Asked { request: Some(Request { devices, capabilities, requirements: vec![], imex_channels: vec![], mig_config: false, mig_monitor: false, source: "NVIDIA_VISIBLE_DEVICES".into() }), notes: vec![] })
     }
 }
 

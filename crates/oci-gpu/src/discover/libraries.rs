@@ -1,6 +1,6 @@
 //! The driver's libraries: a sweep of the accepted directories for files of the version.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::userland::Directory;
 use crate::driver_files;
@@ -53,7 +53,7 @@ pub(super) fn sweep(
     libraries
 }
 
-fn read(root: &Root, path: &PathBuf, stem: &str, evidence: &str) -> Result<Library, String> {
+fn read(root: &Root, path: &Path, stem: &str, evidence: &str) -> Result<Library, String> {
     let file = root.open(path).map_err(|e| e.to_string())?;
     let facts = elf::read(&file).map_err(|e| format!("it is no usable ELF file: {e}"))?;
     let directory = path.parent().unwrap_or(Path::new("/"));

@@ -25,7 +25,7 @@ use std::path::Path;
 
 use crate::finding::Finding;
 use crate::host::Host;
-use crate::inventory::Inventory;
+use crate::inventory::{DeviceFileParams, DeviceNode, Inventory};
 
 /// Why a host's GPUs cannot be told: a finding of the 0300 range.
 pub type DiscoverError = Finding;
@@ -68,6 +68,40 @@ pub fn discover(host: &Host) -> Result<Inventory, DiscoverError> {
         files,
         findings,
     })
+}
+
+/// The device nodes that the kernel's driver should have on a host.
+#[derive(Clone, Debug)]
+pub struct KernelNodes {
+    /// Control nodes, GPUs, and the capability nodes of MIG.
+    pub nodes: Vec<DeviceNode>,
+    /// Owner and mode that the driver wants them to have.
+    pub owner: DeviceFileParams,
+}
+
+/// Lists the device nodes from the kernel's files alone; no user-space driver is looked for.
+///
+/// # Errors
+/// As [`discover`], without [`crate::Code::NoUserland`].
+pub fn kernel_nodes(host: &Host) -> Result<KernelNodes, DiscoverError> {
+    let mut findings = Vec::new();
+    version::kernel(host, &mut findings)?;
+    let majors = Majors::read(host)?;
+    let mut nodes: Vec<DeviceNode> =
+        nodes::control(host, &majors).into_iter().map(|c| c.node).collect();
+    for gpu in gpus::read(host, &majors, &mut findings)? {
+        nodes.push(gpu.node);
+        for instance in gpu.mig {
+            nodes.extend([instance.gi_access.node, instance.ci_access.node]);
+        }
+    }
+    for right in ["config", "monitor"] {
+        nodes.extend(mig::right(host, &majors, right)?.map(|r| r.node));
+    }
+    // Compute instances share their GPU instance's node.
+    let mut seen = std::collections::HashSet::new();
+    nodes.retain(|n| seen.insert(n.path.clone()));
+    Ok(KernelNodes { nodes, owner: version::device_files(host) })
 }
 
 /// The first line of `text` that begins with `key`, without it and surrounding white space.

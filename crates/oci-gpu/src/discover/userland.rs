@@ -130,13 +130,19 @@ struct Search<'a> {
 
 impl Search<'_> {
     fn refuse(&mut self, path: &Path, evidence: &'static str, why: &str) {
-        let path = path.to_path_buf();
-        self.candidates.push(Candidate { path, evidence, accepted: false, why: why.to_owned() });
+        self.keep(path, evidence, false, why.to_owned());
     }
 
     fn accept(&mut self, path: &Path, evidence: &'static str, why: String) {
-        let path = path.to_path_buf();
-        self.candidates.push(Candidate { path, evidence, accepted: true, why });
+        self.keep(path, evidence, true, why);
+    }
+
+    /// Several names lead to one file; it is kept once.
+    fn keep(&mut self, path: &Path, evidence: &'static str, accepted: bool, why: String) {
+        if !self.candidates.iter().any(|c| c.path == path && c.accepted == accepted) {
+            let path = path.to_path_buf();
+            self.candidates.push(Candidate { path, evidence, accepted, why });
+        }
     }
 
     /// The directories of `root` that hold libraries of the version: empty where it has none.

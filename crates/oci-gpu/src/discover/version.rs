@@ -83,6 +83,12 @@ impl Kernel {
     }
 }
 
+/// Owner and mode of the driver's device nodes.
+pub(super) fn device_files(host: &Host) -> DeviceFileParams {
+    let params = host.files().read_text(&Path::new(PROC_DRIVER).join("params"));
+    params.map(|p| device_file_params(&p)).unwrap_or_default()
+}
+
 /// `DeviceFileUID`, `DeviceFileGID` and `DeviceFileMode` (decimal) of /proc/driver/nvidia/params.
 fn device_file_params(params: &str) -> DeviceFileParams {
     let number = |key: &str| field(params, key).and_then(|v| v.parse().ok());

@@ -1,0 +1,81 @@
+//! `oci-gpu list`: what the host has.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use oci_gpu::discover;
+use oci_gpu::finding::Finding;
+use oci_gpu::inventory::{DeviceNode, Inventory, NodeState};
+
+use crate::Global;
+use crate::output::{Output, table};
+
+pub(crate) fn run(global: &Global, output: &Output) -> Result<ExitCode, Finding> {
+    let (host, _) = global.host()?;
+    let inventory = discover(&host)?;
+    output.data(&inventory, || text(&inventory, output.verbose))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(inventory: &Inventory, verbose: bool) -> String {
+    let mut text = String::new();
+    let mut section = |name: &str, rows: Vec<Vec<String>>| {
+        if !rows.is_empty() {
+            let _ = write!(text, "{name}\n{}", table(&rows));
+        }
+    };
+    let mut gpus = Vec::new();
+    for gpu in &inventory.gpus {
+        gpus.push(vec![
+            format!("  {}", gpu.index),
+            gpu.uuid.clone().unwrap_or_else(|| "UUID unknown".to_owned()),
+            gpu.bus_id.clone(),
+            gpu.model.clone(),
+            node(&gpu.node),
+        ]);
+        for (place, m) in gpu.mig.iter().enumerate() {
+            gpus.push(vec![
+                format!("  {}:{place}", gpu.index),
+                m.uuid.clone().unwrap_or_else(|| "MIG instance".to_owned()),
+                format!("GI {} CI {}", m.gi, m.ci),
+                String::new(),
+                format!("{} {}", node(&m.gi_access.node), node(&m.ci_access.node)),
+            ]);
+        }
+    }
+    if gpus.is_empty() {
+        gpus.push(vec!["  none".to_owned()]);
+    }
+    section("GPUs", gpus);
+    let control = inventory.control.iter().map(|c| vec![format!("  {}", node(&c.node))]);
+    section("control nodes", control.collect());
+    let channels = inventory.imex_channels.iter().map(|c| vec![format!("  {}", node(&c.node))]);
+    section("IMEX channels", channels.collect());
+    let libraries = inventory.libraries.iter().map(|l| {
+        let soname = l.soname.clone().unwrap_or_else(|| "no soname".to_owned());
+        vec![format!("  {}", l.path.display()), soname, l.capabilities.to_string()]
+    });
+    section("libraries", libraries.collect());
+    let files = inventory.files.iter().map(|f| {
+        vec![format!("  {}", f.path.display()), f.capability.to_string()]
+    });
+    section("programs, firmware, sockets, configuration", files.collect());
+    if verbose {
+        let refused = inventory.driver.candidates.iter().filter(|c| !c.accepted).map(|c| {
+            vec![format!("  {}", c.path.display()), c.evidence.to_owned(), c.why.clone()]
+        });
+        section("refused", refused.collect());
+    }
+    let findings = inventory.findings.iter().map(|f| vec![format!("  {f}")]);
+    section("findings", findings.collect());
+    text
+}
+
+fn node(node: &DeviceNode) -> String {
+    let path = node.path.display();
+    match &node.state {
+        NodeState::Present => format!("{path} {}:{}", node.major, node.minor),
+        NodeState::Missing => format!("{path} missing ({}:{})", node.major, node.minor),
+        NodeState::Wrong(what) => format!("{path} wrong: {what}"),
+    }
+}

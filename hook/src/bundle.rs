@@ -1,0 +1,49 @@
+//! The bundle's config.json.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use oci_gpu::container::{CONFIG_LIMIT, Container};
+use oci_gpu::finding::{Code, Finding};
+use oci_gpu_inject::rootfs_path;
+
+use crate::state::State;
+
+/// What the bundle says.
+#[derive(Debug)]
+pub(crate) struct Bundle {
+    pub(crate) container: Container,
+    /// The path of the container's root.
+    pub(crate) rootfs: PathBuf,
+}
+
+/// Reads config.json of the state's bundle.
+pub(crate) fn read(state: &State) -> Result<Bundle, Finding> {
+    let path = state.bundle.join("config.json");
+    let refused = |why: String| {
+        Finding::new(
+            Code::Bundle,
+            format!("{}: {why}", path.display()),
+            "check 'bundle' of the container's state; the bundle must hold the container's config.json",
+        )
+    };
+    // A FIFO must not block; a link is followed, for engines may keep the file elsewhere.
+    let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&path);
+    let file = opened.map_err(|e| refused(e.to_string()))?;
+    if !file.metadata().map_err(|e| refused(e.to_string()))?.is_file() {
+        return Err(refused("it is not a regular file".to_owned()));
+    }
+    let mut text = Vec::new();
+    file.take(CONFIG_LIMIT + 1).read_to_end(&mut text).map_err(|e| refused(e.to_string()))?;
+    if text.len() as u64 > CONFIG_LIMIT {
+        return Err(refused(format!("it is larger than {CONFIG_LIMIT} bytes")));
+    }
+    let container = Container::parse(&text).map_err(|mut e| {
+        e.message = format!("{}: {}", path.display(), e.message);
+        e
+    })?;
+    let rootfs = rootfs_path(&state.bundle, &container.root)?;
+    Ok(Bundle { container, rootfs })
+}

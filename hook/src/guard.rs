@@ -1,0 +1,89 @@
+//! What surrounds the hook's work: a clean process, a deadline, and signals that end it in order.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::chdir;
+
+use oci_gpu::finding::{Code, Finding};
+
+/// How long the hook may take. Its work takes milliseconds; a file system that hangs takes for ever.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// After this many seconds the kernel ends the hook, whatever call it is in.
+const LAST_RESORT: u32 = 10;
+
+/// Signals by which runtimes and administrators stop a hook.
+const STOP: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+
+/// The deadline, and the signals that came.
+pub(crate) struct Guard {
+    deadline: Instant,
+    signals: SignalFd,
+}
+
+impl Guard {
+    /// Frees the process of what its caller left in it: environment, descriptors, signal mask
+    /// (crun blocks nearly everything), umask (crun's is 0), working directory.
+    pub(crate) fn new() -> Result<Guard, Finding> {
+        let broken = |what: &str, e: std::io::Error| Finding::new(Code::Privilege, format!("{what}: {e}"), "");
+        oci_gpu_sys::process::clear_environment();
+        oci_gpu_sys::process::close_from(3).map_err(|e| broken("close inherited descriptors", e))?;
+        oci_gpu_sys::process::alarm(LAST_RESORT);
+        umask(Mode::from_bits_truncate(0o022));
+        chdir("/").map_err(|e| broken("chdir /", e.into()))?;
+        let stop: SigSet = STOP.into_iter().collect();
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&stop), None)
+            .map_err(|e| broken("set the signal mask", e.into()))?;
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        let signals = SignalFd::with_flags(&stop, flags).map_err(|e| broken("signalfd", e.into()))?;
+        Ok(Guard { deadline: Instant::now() + DEADLINE, signals })
+    }
+
+    /// Why the work must end now, if it must.
+    pub(crate) fn interrupted(&mut self) -> Option<Finding> {
+        if let Ok(Some(info)) = self.signals.read_signal() {
+            let name = Signal::try_from(info.ssi_signo as i32).map_or("a signal", Signal::as_str);
+            return Some(Finding::new(Code::Deadline, format!("stopped by {name}"), "start the container again"));
+        }
+        (Instant::now() > self.deadline).then(late)
+    }
+
+    /// Waits until `file` has something to read, or the deadline.
+    pub(crate) fn wait_for(&self, file: impl AsFd) -> Result<(), Finding> {
+        loop {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(late());
+            }
+            let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+            let mut files = [PollFd::new(file.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut files, timeout).is_ok_and(|ready| ready > 0) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Raises the number of files that may be open to the most that is allowed: every mounted file
+    /// is one until the end. What fails for want of it says so.
+    pub(crate) fn raise_limits(&self) {
+        if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+            && soft < hard
+        {
+            let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+        }
+    }
+}
+
+fn late() -> Finding {
+    Finding::new(
+        Code::Deadline,
+        format!("not done after {} s", DEADLINE.as_secs()),
+        "see whether a file system of the container or of the host hangs",
+    )
+}

@@ -1,0 +1,62 @@
+//! Our own programs, as they are shipped: optimised, and the hook static.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::error::{Error, Result, run};
+
+/// The target that a static hook is built for with an ordinary toolchain: glibc's own, whose
+/// libraries rustup installs with the compiler.
+const TARGET: &str = match () {
+    () if cfg!(target_arch = "aarch64") => "aarch64-unknown-linux-gnu",
+    () => "x86_64-unknown-linux-gnu",
+};
+
+/// The hook: static, optimised, stripped. Built by cargo where it is missing or older than its
+/// sources, once in a process.
+///
+/// # Errors
+/// Where cargo fails, with what it printed.
+pub fn hook() -> Result<PathBuf> {
+    static HOOK: OnceLock<Result<PathBuf>> = OnceLock::new();
+    once(&HOOK, "oci-gpu-hook", "oci-gpu-hook")
+}
+
+/// The command `oci-gpu`, built in the same way.
+///
+/// # Errors
+/// As [`hook`].
+pub fn cli() -> Result<PathBuf> {
+    static CLI: OnceLock<Result<PathBuf>> = OnceLock::new();
+    once(&CLI, "oci-gpu-cli", "oci-gpu")
+}
+
+/// The benchmark's floor: a program that makes the hook's system calls from a list.
+///
+/// # Errors
+/// As [`hook`].
+pub fn floor() -> Result<PathBuf> {
+    static FLOOR: OnceLock<Result<PathBuf>> = OnceLock::new();
+    once(&FLOOR, "oci-gpu-hook", "oci-gpu-floor")
+}
+
+fn once(cell: &OnceLock<Result<PathBuf>>, package: &str, program: &str) -> Result<PathBuf> {
+    match cell.get_or_init(|| build(package, program)) {
+        Ok(path) => Ok(path.clone()),
+        Err(e) => Err(Error::new(e.to_string())),
+    }
+}
+
+fn build(package: &str, program: &str) -> Result<PathBuf> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+    let target_dir = crate::cache::target_directory()?;
+    // `--target` keeps the flags away from build scripts and procedural macros.
+    run(Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["build", "--quiet", "--release", "--target", TARGET, "--package", package, "--bin", program])
+        .arg("--target-dir")
+        .arg(&target_dir)
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .current_dir(workspace))?;
+    Ok(target_dir.join(TARGET).join("release").join(program))
+}

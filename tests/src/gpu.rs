@@ -1,0 +1,161 @@
+//! A simulated GPU host, and containers that the hook gives its GPUs to.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use oci_gpu_sim::HostSpec;
+
+use crate::binaries;
+use crate::bundle::{Bundle, Hook, Stage};
+use crate::debs::Debs;
+use crate::error::{Context, Error, Result};
+use crate::leftovers::Mounts;
+use crate::probe::{Probe, Report};
+use crate::rootfs::{Kind, Rootfs};
+use crate::runtime::{Output, Runtime};
+use crate::scratch::Scratch;
+use crate::tree::Tree;
+
+/// The stages in which the hook does its work.
+pub const STAGES: [Stage; 3] = [Stage::Prestart, Stage::CreateRuntime, Stage::CreateContainer];
+
+/// What a test of the hook needs: a host, the hook, the probe, and room.
+pub struct Setting {
+    /// Fetches packages.
+    pub debs: Debs,
+    /// Looks around in containers.
+    pub probe: Probe,
+    /// The hook, as it is shipped.
+    pub hook: PathBuf,
+    /// The host's directory.
+    pub host: PathBuf,
+    scratch: Scratch,
+    host_before: Tree,
+    mounts_before: Mounts,
+}
+
+impl Setting {
+    /// With the built-in simulated host of that name.
+    ///
+    /// # Errors
+    /// Where a part is not to be had.
+    pub fn new(host: &str) -> Result<Setting> {
+        let spec = HostSpec::named(host).during("describe the host")?;
+        Setting::with(|dir| spec.create(dir).map(drop).during("make the host"))
+    }
+
+    /// With a host that `make` puts into the directory that it is given.
+    ///
+    /// # Errors
+    /// Where a part is not to be had.
+    pub fn with(make: impl FnOnce(&Path) -> Result<()>) -> Result<Setting> {
+        let debs = Debs::new()?;
+        let probe = Probe::build(&debs)?;
+        let scratch = Scratch::new()?;
+        let host = scratch.path().join("host");
+        make(&host)?;
+        Ok(Setting {
+            debs,
+            probe,
+            hook: binaries::hook()?,
+            host_before: Tree::of(&host)?,
+            mounts_before: Mounts::now()?,
+            host,
+            scratch,
+        })
+    }
+
+    /// A bundle with a fresh image, whose environment has `env` as well.
+    ///
+    /// # Errors
+    /// Where the image is not to be had.
+    pub fn bundle(&self, kind: Kind, env: &[&str]) -> Result<Bundle> {
+        let dir = tempfile::tempdir_in(self.scratch.path()).during("make a directory")?.keep();
+        fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .during("open the directory")?;
+        let rootfs = Rootfs::instance(&self.debs, kind, &dir.join("rootfs"))?;
+        let mut bundle = Bundle::new(&dir, &rootfs);
+        bundle.env.extend(env.iter().map(|e| (*e).to_owned()));
+        Ok(bundle)
+    }
+
+    /// The hook for `stage`, as it stands in config.json.
+    pub fn hook(&self, stage: Stage) -> (Stage, Hook) {
+        self.hook_with(stage, &[])
+    }
+
+    /// The hook with more arguments.
+    pub fn hook_with(&self, stage: Stage, more: &[&str]) -> (Stage, Hook) {
+        let mut args = vec!["oci-gpu-hook".to_owned(), "--host-root".to_owned(), self.host.display().to_string()];
+        args.extend(more.iter().map(|a| (*a).to_owned()));
+        args.push(stage.name().to_owned());
+        (stage, Hook { path: self.hook.clone(), args, env: None, timeout: None })
+    }
+
+    /// Runs the probe in a container of `bundle`, with the hook in `stage`.
+    ///
+    /// # Errors
+    /// Where the container does not run.
+    pub fn run(
+        &self,
+        runtime: &Runtime,
+        mut bundle: Bundle,
+        stage: Stage,
+        arguments: &[&str],
+    ) -> Result<Report> {
+        bundle.hooks.push(self.hook(stage));
+        self.probe.run(runtime, bundle, arguments)
+    }
+
+    /// Tries to run a container, which fails or not.
+    ///
+    /// # Errors
+    /// Where the runtime cannot be started.
+    pub fn try_run(&self, runtime: &Runtime, bundle: &mut Bundle, stage: Stage) -> Result<Output> {
+        bundle.hooks.push(self.hook(stage));
+        self.probe.install(&bundle.rootfs)?;
+        bundle.write()?;
+        runtime.run(bundle)
+    }
+
+    /// Runs the hook by hand, with `state` on its standard input.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn call(&self, arguments: &[&str], state: &[u8]) -> Result<std::process::Output> {
+        let mut child = Command::new(&self.hook)
+            .arg("--host-root")
+            .arg(&self.host)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .during("start the hook")?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // The hook may have refused before it read everything.
+            let _ = std::io::Write::write_all(&mut stdin, state);
+        }
+        child.wait_with_output().during("wait for the hook")
+    }
+
+    /// What the hook wrote to its log on the host, which it is free to make.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.host.join("var/log/oci-gpu.log")).unwrap_or_default()
+    }
+
+    /// The host's files (its log apart) and this machine's mounts are what they were.
+    ///
+    /// # Errors
+    /// What is not.
+    pub fn assert_untouched(&self) -> Result<()> {
+        let _ = fs::remove_file(self.host.join("var/log/oci-gpu.log"));
+        let changed = self.host_before.changes_to(&Tree::of(&self.host)?);
+        let mounts = self.mounts_before.changes_to(&Mounts::now()?);
+        match (&changed[..], &mounts[..]) {
+            ([], []) => Ok(()),
+            _ => Err(Error::new(format!("the host was changed: {changed:?}, mounts: {mounts:?}"))),
+        }
+    }
+}
