@@ -103,3 +103,61 @@ fn without_a_request_nothing_happens_even_without_a_driver() {
     }
     setting.assert_untouched().unwrap();
 }
+
+/// Every library by its soname, with every capability, in images of three glibc releases, one
+/// without a cache, one with another library directory, and with a read-only root. A later ldconfig
+/// in the container, as package managers run it, keeps them.
+#[test]
+fn every_library_loads_in_every_image() {
+    let setting = Setting::new("run-8").unwrap();
+    let env = ["NVIDIA_VISIBLE_DEVICES=0", "NVIDIA_DRIVER_CAPABILITIES=all"];
+    let sonames = sonames(&setting);
+    assert!(sonames.len() > 20, "{sonames:?}");
+    let arguments: Vec<&str> = sonames.iter().flat_map(|s| ["--dlopen", s.as_str()]).collect();
+    for kind in Kind::GLIBC {
+        for readonly in [false, true] {
+            for stage in STAGES {
+                for runtime in [Runtime::runc(CgroupMode::V1).unwrap(), Runtime::crun(CgroupMode::V1).unwrap()] {
+                    let what = format!("{kind:?}, readonly {readonly}, {}, {runtime}", stage.name());
+                    let mut bundle = setting.bundle(kind, &env).unwrap();
+                    bundle.readonly = readonly;
+                    let rootfs = bundle.rootfs.clone();
+                    let report = setting
+                        .run(&runtime, bundle, stage, &arguments)
+                        .unwrap_or_else(|e| panic!("{what}: {e}"));
+                    for soname in &sonames {
+                        let loaded = report.dlopen(soname);
+                        let Loaded::Found { version: Some(version), .. } = loaded else {
+                            panic!("{what}: {soname}: {loaded:?}");
+                        };
+                        assert!(version.ends_with(VERSION), "{what}: {soname}: {version}");
+                    }
+                    // The image's own ldconfig reads what we wrote.
+                    if kind != Kind::Distroless {
+                        let listed = listed_by_ldconfig(&rootfs.path);
+                        for soname in &sonames {
+                            assert!(listed.contains(&format!("\t{soname} (libc6,x86-64)")), "{what}: {soname} in {listed}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+    setting.assert_untouched().unwrap();
+}
+
+/// Sonames of the host's 64-bit libraries.
+fn sonames(setting: &Setting) -> Vec<String> {
+    let inventory = oci_gpu::discover(&oci_gpu::Host::at(&setting.host)).unwrap();
+    let native = inventory.libraries.iter().filter(|l| l.class == oci_gpu::elf::Class::Elf64);
+    native.filter_map(|l| l.soname.clone()).collect()
+}
+
+fn listed_by_ldconfig(root: &std::path::Path) -> String {
+    let ldconfig = ["usr/sbin/ldconfig", "sbin/ldconfig"].map(|p| root.join(p));
+    let ldconfig = ldconfig.iter().find(|p| p.exists()).unwrap();
+    let cache = root.join("etc/ld.so.cache");
+    let output = std::process::Command::new(ldconfig).arg("-p").arg("-C").arg(cache).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
