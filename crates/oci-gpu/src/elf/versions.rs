@@ -1,0 +1,125 @@
+//! Symbol versions that a file needs of others (`.gnu.version_r`).
+
+use goblin::elf::dynamic::{DT_VERNEED, DT_VERNEEDNUM};
+use scroll::Pread;
+use serde::Serialize;
+
+use super::image::Image;
+use super::{ElfError, NEEDED_LIMIT, ReadAt};
+
+/// Most versions that a file may need, of all libraries together. The C library has some 60.
+const VERSION_LIMIT: usize = 1024;
+
+/// Size of `Elf32_Verneed`, `Elf64_Verneed` and of the `Vernaux` ones, which are all alike.
+const RECORD: usize = 16;
+
+/// Versions of one library that a file needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VersionNeed {
+    /// Soname of the library.
+    pub file: String,
+    /// Names of the versions, in file order ("GLIBC_2.2.5").
+    pub versions: Vec<String>,
+}
+
+/// Reads what versions `file` needs, in file order: the glibc floor of a program or library.
+///
+/// Apart from [`read`](super::read), which most callers do with.
+///
+/// # Errors
+/// As those of [`read`](super::read), and more than 256 libraries or 1024 versions.
+pub fn version_needs(file: &impl ReadAt) -> Result<Vec<VersionNeed>, ElfError> {
+    let mut image = Image::open(file)?;
+    let Some(address) = image.value(DT_VERNEED) else {
+        return Ok(Vec::new());
+    };
+    let count = image.value(DT_VERNEEDNUM).unwrap_or(0);
+    let limit = NEEDED_LIMIT as u64;
+    if count > limit {
+        return Err(ElfError::Malformed(format!(
+            "versions of {count} libraries are over the limit of {limit}"
+        )));
+    }
+
+    let mut offset = image.file_offset(address)?;
+    let mut names = Vec::new();
+    let mut version_counts = Vec::new();
+    for _ in 0..count {
+        let library = Record::read(&mut image, offset)?;
+        names.push(library.file);
+        version_counts.push(library.versions);
+
+        let mut version_offset = step(offset, library.first)?;
+        for left in (0..library.versions).rev() {
+            if names.len() >= VERSION_LIMIT {
+                return Err(ElfError::Malformed(format!(
+                    "needed versions are over the limit of {VERSION_LIMIT}"
+                )));
+            }
+            let (name, next) = read_version(&mut image, version_offset)?;
+            names.push(name);
+            if left > 0 {
+                version_offset = step(version_offset, next)?;
+            }
+        }
+        if library.next == 0 {
+            break;
+        }
+        offset = step(offset, library.next)?;
+    }
+
+    let mut names = image.names(&names)?.into_iter();
+    let needs = version_counts.into_iter().filter_map(|count| {
+        let file = names.next()?;
+        Some(VersionNeed {
+            file,
+            versions: names.by_ref().take(count.into()).collect(),
+        })
+    });
+    Ok(needs.collect())
+}
+
+/// `Verneed`: a library, of which versions are needed.
+struct Record {
+    versions: u16,
+    /// Offset of the library's soname in the string table.
+    file: u64,
+    /// Bytes from this record to its first version.
+    first: u32,
+    /// Bytes from this record to the next library's; zero for none.
+    next: u32,
+}
+
+impl Record {
+    fn read(image: &mut Image<'_>, offset: u64) -> Result<Record, ElfError> {
+        let order = image.byte_order;
+        let bytes = image.window.bytes(offset, RECORD)?;
+        Ok(Record {
+            versions: bytes.pread_with(2, order).map_err(malformed)?,
+            file: u64::from(bytes.pread_with::<u32>(4, order).map_err(malformed)?),
+            first: bytes.pread_with(8, order).map_err(malformed)?,
+            next: bytes.pread_with(12, order).map_err(malformed)?,
+        })
+    }
+}
+
+/// `Vernaux`: the offset of the version's name in the string table, and the step to the next.
+fn read_version(image: &mut Image<'_>, offset: u64) -> Result<(u64, u32), ElfError> {
+    let order = image.byte_order;
+    let bytes = image.window.bytes(offset, RECORD)?;
+    let name: u32 = bytes.pread_with(8, order).map_err(malformed)?;
+    Ok((
+        u64::from(name),
+        bytes.pread_with(12, order).map_err(malformed)?,
+    ))
+}
+
+fn step(offset: u64, step: u32) -> Result<u64, ElfError> {
+    offset
+        .checked_add(u64::from(step))
+        .ok_or_else(|| ElfError::Malformed(format!("version record past {offset}")))
+}
+
+fn malformed(error: scroll::Error) -> ElfError {
+    ElfError::Malformed(error.to_string())
+}
