@@ -55,6 +55,7 @@ impl Setting {
         let scratch = Scratch::new()?;
         let host = scratch.path().join("host");
         make(&host)?;
+        fs::create_dir_all(host.join("var/log")).during("make the host's log directory")?;
         Ok(Setting {
             debs,
             probe,

@@ -22,7 +22,9 @@ fn host(branch: Branch, layout: Layout) -> Setting {
         std::fs::create_dir_all(dir).during("make the host")?;
         let tree = driver_root(&debs, branch, layout, dir)?;
         let mut spec = HostSpec::named("run-1").during("describe the host")?;
-        spec.driver.version = tree.version;
+        if let Some(driver) = &mut spec.driver {
+            driver.version = tree.version;
+        }
         spec.create_kernel_side(dir).map(drop).during("make the kernel's side")
     })
     .unwrap()
