@@ -38,7 +38,7 @@ pub fn cli() -> Result<PathBuf> {
 /// As [`hook`].
 pub fn floor() -> Result<PathBuf> {
     static FLOOR: OnceLock<Result<PathBuf>> = OnceLock::new();
-    once(&FLOOR, "oci-gpu-hook", "oci-gpu-floor")
+    once(&FLOOR, "xtask", "oci-gpu-floor")
 }
 
 fn once(cell: &OnceLock<Result<PathBuf>>, package: &str, program: &str) -> Result<PathBuf> {

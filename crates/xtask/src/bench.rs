@@ -1,0 +1,97 @@
+//! `cargo xtask bench`: what the hook costs, beside a program that does the same from a list.
+//!
+//! Wall time from spawn to exit of one process, median of many runs that take turns, so that both
+//! see the same machine. The container is a process in a mount namespace of its own, whose root is
+//! an overlay over a Debian 12 image, as an engine makes it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use oci_gpu_sim::HostSpec;
+use oci_gpu_tests::debs::Debs;
+use oci_gpu_tests::error::{Context, Error, Result};
+use oci_gpu_tests::rootfs::{Kind, image};
+use oci_gpu_tests::scratch::Scratch;
+use oci_gpu_tests::binaries;
+
+use crate::floor;
+use crate::packages;
+use crate::stage::Stage;
+
+/// Runs of each program in each case.
+const RUNS: usize = 101;
+
+/// (name, request, capabilities)
+const CASES: &[(&str, &str, &str)] = &[
+    ("no request", "void", ""),
+    ("1 GPU, compute,utility", "0", ""),
+    ("8 GPUs, compute,utility", "all", ""),
+    ("1 GPU, all capabilities", "0", "all"),
+    ("8 GPUs, all capabilities", "all", "all"),
+];
+
+pub(crate) fn run() -> Result<()> {
+    packages::need_root("the benchmark")?;
+    packages::install()?;
+    let (hook, floor_program) = (binaries::hook()?, binaries::floor()?);
+    let scratch = Scratch::new()?;
+    let host = scratch.path().join("host");
+    HostSpec::named("debian-8").and_then(|s| s.create(&host)).during("simulate a host")?;
+    let image = image(&Debs::new()?, Kind::Bookworm)?;
+    let empty = time(RUNS, || Ok(Command::new("/bin/true")))?;
+    println!("a process that does nothing (/bin/true): {}", shown(empty));
+    println!("{:<26} {:>9} {:>9} {:>6}", "median of wall time", "hook", "floor", "ratio");
+    for (name, devices, capabilities) in CASES {
+        let stage = Stage::new(scratch.path(), &image, devices, capabilities)?;
+        let list = scratch.path().join("list");
+        floor::write(&list, &host, &stage)?;
+        let hook_command = |pid: u32| {
+            let mut command = Command::new(&hook);
+            command.arg("--host-root").arg(&host).arg("createRuntime");
+            (command, pid)
+        };
+        let (mut of_hook, mut of_floor) = (Vec::new(), Vec::new());
+        for _ in 0..RUNS {
+            let container = stage.container()?;
+            of_hook.push(stage.measure(hook_command(container.pid).0, &container)?);
+            drop(container);
+            let container = stage.container()?;
+            let mut command = Command::new(&floor_program);
+            command.arg(floor::for_process(&list, container.pid)?).arg(stage.config());
+            of_floor.push(stage.measure(command, &container)?);
+        }
+        let (hook, floor) = (median(of_hook), median(of_floor));
+        let ratio = hook.as_secs_f64() / floor.as_secs_f64();
+        println!("{name:<26} {:>9} {:>9} {ratio:>6.2}", shown(hook), shown(floor));
+    }
+    Ok(())
+}
+
+fn time(runs: usize, command: impl Fn() -> Result<Command>) -> Result<Duration> {
+    let mut times = Vec::new();
+    for _ in 0..runs {
+        let mut command = command()?;
+        let begin = Instant::now();
+        let status = command.stdin(Stdio::null()).status().during("run a program")?;
+        times.push(begin.elapsed());
+        if !status.success() {
+            return Err(Error::new(format!("{command:?} failed")));
+        }
+    }
+    Ok(median(times))
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+fn shown(time: Duration) -> String {
+    format!("{:.2} ms", time.as_secs_f64() * 1000.0)
+}
+
+/// The path of `name` beside `path`.
+pub(crate) fn beside(path: &Path, name: &str) -> PathBuf {
+    path.with_file_name(name)
+}
