@@ -55,6 +55,18 @@ pub struct Hook {
     pub timeout: Option<u32>,
 }
 
+impl Hook {
+    /// A hook that runs a line of shell with nothing but PATH in its environment.
+    pub fn shell(line: &str) -> Hook {
+        Hook {
+            path: "/bin/sh".into(),
+            args: ["sh", "-c", line].map(str::to_owned).into(),
+            env: Some(vec!["PATH=/usr/sbin:/usr/bin:/sbin:/bin".to_owned()]),
+            timeout: None,
+        }
+    }
+}
+
 /// A device node that the runtime makes and allows.
 #[derive(Clone, Debug)]
 pub struct Device {

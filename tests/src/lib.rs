@@ -5,17 +5,15 @@
 //! signatures checked; it is kept below the target directory and never committed. A test reads:
 //!
 //! ```no_run
-//! use oci_gpu_tests::{bundle::Bundle, debs::Debs, probe::Probe, rootfs::{Kind, Rootfs}};
+//! use oci_gpu_tests::rootfs::Kind;
 //! use oci_gpu_tests::runtime::{CgroupMode, Runtime};
+//! use oci_gpu_tests::setting::Setting;
 //!
 //! # fn main() -> oci_gpu_tests::error::Result<()> {
-//! let dir = oci_gpu_tests::scratch::Scratch::new()?;
-//! let debs = Debs::new()?;
-//! let rootfs = Rootfs::instance(&debs, Kind::Bookworm, &dir.path().join("rootfs"))?;
-//! let probe = Probe::build(&debs)?;
-//! let bundle = Bundle::new(&dir.path().join("bundle"), &rootfs);
+//! let setting = Setting::new()?;
+//! let bundle = setting.bundle("plain", Kind::Bookworm)?;
 //! let runtime = Runtime::runc(CgroupMode::V1)?;
-//! let report = probe.run(&runtime, bundle, &["--open", "/dev/nvidia0"])?;
+//! let report = setting.probe.run(&runtime, bundle, &["--open", "/dev/nvidia0"])?;
 //! assert_eq!(report.open("/dev/nvidia0"), "ENOENT");
 //! # Ok(()) }
 //! ```
@@ -31,11 +29,14 @@ pub mod driver;
 pub mod error;
 pub mod gpu;
 pub mod leftovers;
+pub mod output;
 pub mod packages;
 pub mod probe;
 pub mod rootfs;
 pub mod runtime;
+mod runtime_programs;
 pub mod scratch;
+pub mod setting;
 pub mod skip;
 pub mod tree;
 

@@ -10,8 +10,9 @@ use crate::bundle::Bundle;
 use crate::cache;
 use crate::debs::Debs;
 use crate::error::{Context, Error, Result, run};
+use crate::output::Output;
 use crate::rootfs::{Kind, Rootfs, image};
-use crate::runtime::{Output, Runtime};
+use crate::runtime::Runtime;
 
 /// Where the probe lies in a container.
 pub const PATH: &str = "/probe";

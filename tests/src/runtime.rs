@@ -3,13 +3,13 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::Command;
 
 use crate::bundle::Bundle;
-use crate::cache;
 use crate::debs::Debs;
-use crate::error::{Context, Error, Result, run};
-use crate::rootfs::trim;
+use crate::error::{Context, Result, run};
+use crate::output::{Output, created_output};
+use crate::runtime_programs::{installed, unpacked};
 use crate::skip;
 
 /// Seconds after which a runtime that hangs is killed.
@@ -64,34 +64,6 @@ pub struct Runtime {
     pub prepare: Vec<String>,
     /// Environment of the runtime beside PATH: hooks without `env` inherit it.
     pub env: Vec<(String, String)>,
-}
-
-/// What a runtime and the container in it said.
-#[derive(Clone, Debug)]
-pub struct Output {
-    /// Of `run`: the container's.
-    pub status: ExitStatus,
-    /// The container's, and runc's own.
-    pub stdout: String,
-    /// The container's, the runtime's and (under runc) the failed hook's.
-    pub stderr: String,
-}
-
-impl Output {
-    /// Whether the runtime and its container exited with 0.
-    pub fn success(&self) -> bool {
-        self.status.success()
-    }
-}
-
-impl fmt::Display for Output {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}, stdout {:?}, stderr {:?}",
-            self.status, self.stdout, self.stderr
-        )
-    }
 }
 
 impl fmt::Display for Runtime {
@@ -347,12 +319,6 @@ impl Runtime {
     }
 }
 
-/// What the process of a created container has printed so far: standard output and error.
-pub fn created_output(bundle: &Bundle) -> (String, String) {
-    let read = |name: &str| fs::read_to_string(bundle.dir.join(name)).unwrap_or_default();
-    (read("create.out"), read("create.err"))
-}
-
 fn path_text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
@@ -367,62 +333,4 @@ fn has_sys_resource() -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
         .is_some_and(|mask| mask >> CAP_SYS_RESOURCE & 1 == 1)
-}
-
-fn installed(engine: Engine) -> Result<PathBuf> {
-    ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"]
-        .map(|dir| Path::new(dir).join(engine.name()))
-        .into_iter()
-        .find(|path| path.is_file())
-        .ok_or_else(|| {
-            Error::new(format!(
-                "{0} is not installed: apt-get install {0}",
-                engine.name()
-            ))
-        })
-}
-
-/// The runtime of another release, made to use that release's loader and libraries by patchelf(1):
-/// it starts itself again inside namespaces, so a wrapper that names the loader would not do.
-fn unpacked(debs: &Debs, engine: Engine, suite: &str) -> Result<PathBuf> {
-    let packages: &[&str] = match (engine, suite) {
-        (Engine::Crun, "sid") => &["crun", "libblake3-0", "libjson-c5"],
-        (Engine::Crun, _) => &["crun", "libyajl2"],
-        (Engine::Runc, _) => &["runc"],
-    };
-    let mut fetched = debs.fetch(suite, "main", packages)?;
-    let name = fetched
-        .first()
-        .and_then(|deb| deb.file_stem())
-        .unwrap_or_default();
-    let dir = cache::directory()?.join("runtimes").join(name);
-    // Debian 13's C library serves the runtimes of unstable too: they need 2.38.
-    fetched.extend(debs.fetch("trixie", "main", &["libc6"])?);
-    cache::once(&dir, |unfinished| {
-        let files = unfinished.join("files");
-        for deb in &fetched {
-            debs.unpack(deb, &files)?;
-        }
-        let program = unfinished.join(engine.name());
-        let source = ["usr/sbin", "usr/bin"].map(|bin| files.join(bin).join(engine.name()));
-        let source = source.iter().find(|path| path.is_file());
-        let source = source
-            .ok_or_else(|| Error::new(format!("the {suite} package has no {}", engine.name())))?;
-        fs::copy(source, &program).during(format_args!("copy {}", source.display()))?;
-        trim(&files)?;
-        let programs = files.join("usr/sbin");
-        if programs.is_dir() {
-            fs::remove_dir_all(&programs).during(format_args!("remove {}", programs.display()))?;
-        }
-        let libraries = dir.join("files/usr/lib/x86_64-linux-gnu");
-        run(Command::new("patchelf")
-            .arg("--set-interpreter")
-            .arg(libraries.join("ld-linux-x86-64.so.2"))
-            .arg("--force-rpath")
-            .arg("--set-rpath")
-            .arg(&libraries)
-            .arg(&program))
-        .map(drop)
-    })?;
-    Ok(dir.join(engine.name()))
 }

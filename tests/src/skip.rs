@@ -26,7 +26,7 @@ pub fn file() -> Result<PathBuf> {
     Ok(cache::directory()?.join("skips"))
 }
 
-/// Says that `name` is not tested here for `reason`, and lists it in [`file`]. A reason names what
+/// Says that `name` is not tested here for `reason`, and lists it in [`file()`]. A reason names what
 /// is missing and, where that can be changed, the remedy.
 ///
 /// # Errors

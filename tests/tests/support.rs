@@ -10,48 +10,22 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-use oci_gpu_tests::bundle::{Bundle, Device, Hook, Stage};
-use oci_gpu_tests::debs::Debs;
-use oci_gpu_tests::driver::{Branch, Layout, driver_root, kept_driver_root};
+use oci_gpu_tests::bundle::{Device, Hook, Stage};
 use oci_gpu_tests::leftovers::{self, Mounts};
-use oci_gpu_tests::probe::{Loaded, Probe, Report};
-use oci_gpu_tests::rootfs::{Kind, Rootfs};
-use oci_gpu_tests::runtime::{CgroupMode, Runtime, created_output};
-use oci_gpu_tests::scratch::Scratch;
-use oci_gpu_tests::skip;
+use oci_gpu_tests::output::created_output;
+use oci_gpu_tests::probe::{Loaded, Report};
+use oci_gpu_tests::rootfs::Kind;
+use oci_gpu_tests::runtime::{CgroupMode, Runtime};
+use oci_gpu_tests::setting::Setting;
 use oci_gpu_tests::tree::Tree;
-
-/// What every test needs.
-struct Setting {
-    debs: Debs,
-    probe: Probe,
-    dir: Scratch,
-}
-
-impl Setting {
-    fn new() -> Setting {
-        let debs = Debs::new().unwrap();
-        let probe = Probe::build(&debs).unwrap();
-        let dir = Scratch::new().unwrap();
-        Setting { debs, probe, dir }
-    }
-
-    /// A bundle of its own name with a fresh image.
-    fn bundle(&self, name: &str, kind: Kind) -> Bundle {
-        let dir = self.dir.path().join(name);
-        fs::create_dir(&dir).unwrap();
-        let rootfs = Rootfs::instance(&self.debs, kind, &dir.join("rootfs")).unwrap();
-        Bundle::new(&dir, &rootfs)
-    }
-}
 
 #[test]
 fn the_probe_runs_in_every_image_under_every_runtime() {
-    let setting = Setting::new();
+    let setting = Setting::new().unwrap();
     for runtime in Runtime::all(&setting.debs).unwrap() {
         for kind in Kind::ALL {
             let what = format!("{runtime}, {kind:?}");
-            let bundle = setting.bundle(&what, kind);
+            let bundle = setting.bundle(&what, kind).unwrap();
             let arguments = [
                 "--open",
                 "/dev/null",
@@ -79,13 +53,13 @@ fn the_probe_runs_in_every_image_under_every_runtime() {
 
 #[test]
 fn each_image_has_the_library_of_its_release() {
-    let setting = Setting::new();
+    let setting = Setting::new().unwrap();
     for (kind, version) in [
         (Kind::Bullseye, "GNU C Library (Debian GLIBC 2.31"),
         (Kind::Bookworm, "GNU C Library (Debian GLIBC 2.36"),
         (Kind::Trixie, "GNU C Library (Debian GLIBC 2.41"),
     ] {
-        let bundle = setting.bundle(version, kind);
+        let bundle = setting.bundle(version, kind).unwrap();
         let libc = bundle.rootfs.on_host("/lib/x86_64-linux-gnu/libc.so.6");
         let libc = fs::read(libc).unwrap();
         let found = libc
@@ -95,7 +69,10 @@ fn each_image_has_the_library_of_its_release() {
         // The cache is that ldconfig's own: by it the loader finds a library outside its defaults.
         assert!(bundle.rootfs.on_host("/etc/ld.so.cache").is_file());
     }
-    let distroless = setting.bundle("distroless", Kind::Distroless).rootfs;
+    let distroless = setting
+        .bundle("distroless", Kind::Distroless)
+        .unwrap()
+        .rootfs;
     for absent in [
         "/etc/ld.so.cache",
         "/etc/ld.so.conf.d",
@@ -104,7 +81,7 @@ fn each_image_has_the_library_of_its_release() {
     ] {
         assert!(!distroless.on_host(absent).exists(), "{absent}");
     }
-    let lib64 = setting.bundle("lib64", Kind::Lib64).rootfs;
+    let lib64 = setting.bundle("lib64", Kind::Lib64).unwrap().rootfs;
     let report = setting
         .probe
         .run_chroot(&lib64, &["--dlopen", "libm.so.6"])
@@ -123,9 +100,9 @@ fn each_image_has_the_library_of_its_release() {
 /// driver (ENXIO); where the cgroup denies it, EPERM comes first.
 #[test]
 fn the_device_cgroup_is_enforced() {
-    let setting = Setting::new();
+    let setting = Setting::new().unwrap();
     for runtime in Runtime::all(&setting.debs).unwrap() {
-        let mut bundle = setting.bundle(&runtime.to_string(), Kind::Scratch);
+        let mut bundle = setting.bundle(&runtime.to_string(), Kind::Scratch).unwrap();
         for minor in 0..3 {
             // Made by the runtime, and so allowed: 0. Only made: 1. Made, and allowed to read: 2.
             let node = bundle.rootfs.on_host(&format!("/nvidia{minor}"));
@@ -150,9 +127,11 @@ fn the_device_cgroup_is_enforced() {
 
 #[test]
 fn a_user_namespace_and_a_readonly_root() {
-    let setting = Setting::new();
+    let setting = Setting::new().unwrap();
     for runtime in Runtime::all(&setting.debs).unwrap() {
-        let mut bundle = setting.bundle(&runtime.to_string(), Kind::Bookworm);
+        let mut bundle = setting
+            .bundle(&runtime.to_string(), Kind::Bookworm)
+            .unwrap();
         bundle.rootfs.give_to(200_000).unwrap();
         bundle.user_namespace = Some(200_000);
         bundle.readonly = true;
@@ -182,24 +161,28 @@ fn a_user_namespace_and_a_readonly_root() {
 
 #[test]
 fn hooks_run_and_a_failed_one_leaves_nothing() {
-    let setting = Setting::new();
+    let setting = Setting::new().unwrap();
     let mounts = Mounts::now().unwrap();
     for runtime in Runtime::all(&setting.debs).unwrap() {
-        let mut bundle = setting.bundle(&format!("{runtime}-good"), Kind::Scratch);
+        let mut bundle = setting
+            .bundle(&format!("{runtime}-good"), Kind::Scratch)
+            .unwrap();
         let state = bundle.dir.join("state.json");
         bundle.hooks.push((
             Stage::CreateRuntime,
-            shell(&format!("cat > '{}'", state.display())),
+            Hook::shell(&format!("cat > '{}'", state.display())),
         ));
         let id = bundle.id.clone();
         setting.probe.run(&runtime, bundle, &[]).unwrap();
         let state: serde_json::Value = serde_json::from_slice(&fs::read(state).unwrap()).unwrap();
         assert_eq!(state["id"], id, "{runtime}");
 
-        let mut bundle = setting.bundle(&format!("{runtime}-bad"), Kind::Scratch);
+        let mut bundle = setting
+            .bundle(&format!("{runtime}-bad"), Kind::Scratch)
+            .unwrap();
         bundle
             .hooks
-            .push((Stage::Prestart, shell("echo no GPU >&2; exit 3")));
+            .push((Stage::Prestart, Hook::shell("echo no GPU >&2; exit 3")));
         setting.probe.install(&bundle.rootfs).unwrap();
         bundle.write().unwrap();
         let before = Tree::of(&bundle.rootfs.path).unwrap();
@@ -217,9 +200,9 @@ fn hooks_run_and_a_failed_one_leaves_nothing() {
 
 #[test]
 fn a_container_is_created_then_started() {
-    let setting = Setting::new();
+    let setting = Setting::new().unwrap();
     for runtime in Runtime::all(&setting.debs).unwrap() {
-        let mut bundle = setting.bundle(&runtime.to_string(), Kind::Trixie);
+        let mut bundle = setting.bundle(&runtime.to_string(), Kind::Trixie).unwrap();
         setting.probe.install(&bundle.rootfs).unwrap();
         bundle.probe(&["--open", "/dev/zero"]);
         bundle.write().unwrap();
@@ -236,148 +219,6 @@ fn a_container_is_created_then_started() {
         let deleted = runtime.delete(&bundle).unwrap();
         assert!(deleted.success(), "{runtime}: {deleted}");
         nothing(&leftovers::cgroups(&bundle.id));
-    }
-}
-
-/// The links are those that installing the packages makes (compared once with a real Debian 12).
-#[test]
-fn driver_roots_are_laid_out_as_their_makers_do() {
-    let setting = Setting::new();
-    for (branch, major) in [(Branch::R535, "535."), (Branch::R550, "550.")] {
-        for layout in Layout::ALL {
-            let what = format!("{branch:?} {layout:?}");
-            let dir = setting.dir.path().join(&what);
-            let tree = driver_root(&setting.debs, branch, layout, &dir).unwrap();
-            assert!(tree.version.starts_with(major), "{what}: {}", tree.version);
-            let chain = chain(
-                &dir,
-                &format!("{}/libcuda.so.1", layout.library_directory()),
-            );
-            let versioned = format!("libcuda.so.{}", tree.version);
-            let expected = match layout {
-                Layout::Debian => [
-                    "/etc/alternatives/nvidia--libcuda.so.1-x86_64-linux-gnu",
-                    "/usr/lib/x86_64-linux-gnu/nvidia/current/libcuda.so.1",
-                    &versioned,
-                ]
-                .to_vec(),
-                Layout::Run | Layout::Rpm => vec![&*versioned],
-            };
-            assert_eq!(chain, expected, "{what}");
-            let smi = chain_end(&dir, "/usr/bin/nvidia-smi");
-            assert!(fs::metadata(smi).unwrap().len() > 100_000, "{what}");
-
-            // The loader of this host finds it by the cache that its own ldconfig made.
-            let rootfs = Rootfs {
-                kind: Kind::Bookworm,
-                path: dir,
-            };
-            let report = setting
-                .probe
-                .run_chroot(&rootfs, &["--dlopen", "libcuda.so.1"])
-                .unwrap();
-            let Loaded::Found {
-                path,
-                version: None,
-            } = report.dlopen("libcuda.so.1")
-            else {
-                panic!("{what}: {report:?}");
-            };
-            // `/lib` and `/usr/lib` are one; which the cache names is ldconfig's choice.
-            let beneath_usr = |path: &str| path.trim_start_matches("/usr").to_owned();
-            let expected = format!("{}/libcuda.so.1", layout.library_directory());
-            assert_eq!(beneath_usr(&path), beneath_usr(&expected), "{what}");
-        }
-    }
-}
-
-/// Without a GPU the genuine libraries load, work and say so: cuInit returns
-/// CUDA_ERROR_NO_DEVICE (cuda.h), nvmlInit_v2 NVML_ERROR_DRIVER_NOT_LOADED (nvml.h).
-#[test]
-fn genuine_libraries_answer_where_they_are_and_fail_where_they_are_not() {
-    const INIT: [&str; 2] = ["libcuda.so.1:cuInit", "libnvidia-ml.so.1:nvmlInit_v2"];
-    let arguments: Vec<_> = INIT
-        .iter()
-        .flat_map(|function| ["--call", function])
-        .collect();
-    let setting = Setting::new();
-    let runtimes = [Runtime::runc(CgroupMode::V1), Runtime::crun(CgroupMode::V1)];
-    for runtime in runtimes.map(Result::unwrap) {
-        if let Some(reason) = runtime.impossible() {
-            skip!("genuine libraries", &reason);
-        }
-        for (branch, kind) in Branch::ALL
-            .iter()
-            .flat_map(|branch| Kind::GLIBC.map(|kind| (*branch, kind)))
-        {
-            let what = format!("{runtime}, {kind:?}, {branch:?}");
-            let bundle = setting.bundle(&what, kind);
-            let report = setting
-                .probe
-                .run(&runtime, bundle.clone(), &arguments)
-                .unwrap();
-            for function in INIT {
-                let why = report.call(function).unwrap_err();
-                assert!(
-                    why.contains("cannot open shared object file"),
-                    "{what}: {why}"
-                );
-            }
-
-            let tree = kept_driver_root(&setting.debs, branch, Layout::Run).unwrap();
-            let directory = kind.library_directory().unwrap();
-            for name in ["libcuda.so", "libnvidia-ml.so"] {
-                let file = format!(
-                    "{}/{name}.{}",
-                    Layout::Run.library_directory(),
-                    tree.version
-                );
-                let content = fs::read(tree.dir.join(file.trim_start_matches('/'))).unwrap();
-                bundle
-                    .rootfs
-                    .write(&format!("{directory}/{name}.1"), content)
-                    .unwrap();
-            }
-            if kind == Kind::Lib64 {
-                bundle.rootfs.ldconfig().unwrap();
-            }
-            let report = setting.probe.run(&runtime, bundle, &arguments).unwrap();
-            assert_eq!(
-                INIT.map(|function| report.call(function)),
-                [Ok(100), Ok(9)],
-                "{what}"
-            );
-        }
-    }
-}
-
-/// Where each link from `path` on leads, as it is written; directories are not links here.
-fn chain(root: &Path, path: &str) -> Vec<String> {
-    let mut chain = Vec::new();
-    let mut next = root.join(path.trim_start_matches('/'));
-    while let Ok(target) = fs::read_link(&next) {
-        next = match target.strip_prefix("/") {
-            Ok(absolute) => root.join(absolute),
-            Err(_) => next.with_file_name(&target),
-        };
-        chain.push(target.to_str().unwrap().to_owned());
-    }
-    chain
-}
-
-/// The file that `path` leads to in `root`.
-fn chain_end(root: &Path, path: &str) -> std::path::PathBuf {
-    let last = chain(root, path).pop().unwrap_or_else(|| path.to_owned());
-    root.join(last.trim_start_matches('/'))
-}
-
-/// A hook that runs a line of shell.
-fn shell(line: &str) -> Hook {
-    Hook {
-        path: "/bin/sh".into(),
-        args: ["sh", "-c", line].map(str::to_owned).into(),
-        env: Some(vec!["PATH=/usr/bin:/bin".to_owned()]),
-        timeout: None,
     }
 }
 
