@@ -25,7 +25,7 @@ use oci_gpu::config::Config;
 use oci_gpu::finding::Finding;
 use oci_gpu::host::Host;
 use oci_gpu::request::Policy;
-use oci_gpu::{Plan, Request, discover, select};
+use oci_gpu::{Plan, Request, Scope, discover_within, select};
 use oci_gpu_inject::{Container, Devices, apply};
 
 use crate::args::{Args, Stage};
@@ -76,7 +76,7 @@ fn run(args: &Args, log: &mut Log) -> Result<(), Finding> {
     guard.raise_limits();
 
     let host = config.apply_to(host);
-    let inventory = discover(&host)?;
+    let inventory = discover_within(&host, &Scope::of(&request))?;
     let grant = select(&inventory, &request)?;
     let container = match args.stage {
         Stage::CreateContainer => Container::here(&bundle.rootfs)?,

@@ -3,67 +3,63 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use oci_gpu_sim::HostSpec;
 
 use crate::binaries;
 use crate::bundle::{Bundle, Hook, Stage};
-use crate::debs::Debs;
 use crate::error::{Context, Error, Result};
 use crate::leftovers::Mounts;
-use crate::probe::{Probe, Report};
-use crate::rootfs::{Kind, Rootfs};
-use crate::runtime::{Output, Runtime};
-use crate::scratch::Scratch;
+use crate::probe::Report;
+use crate::rootfs::Kind;
+use crate::output::Output;
+use crate::runtime::Runtime;
+use crate::setting::Setting;
 use crate::tree::Tree;
 
 /// The stages in which the hook does its work.
 pub const STAGES: [Stage; 3] = [Stage::Prestart, Stage::CreateRuntime, Stage::CreateContainer];
 
 /// What a test of the hook needs: a host, the hook, the probe, and room.
-pub struct Setting {
-    /// Fetches packages.
-    pub debs: Debs,
-    /// Looks around in containers.
-    pub probe: Probe,
+pub struct GpuHost {
+    /// Packages, the probe, a directory.
+    pub setting: Setting,
     /// The hook, as it is shipped.
     pub hook: PathBuf,
     /// The host's directory.
-    pub host: PathBuf,
-    scratch: Scratch,
+    pub root: PathBuf,
+    bundles: AtomicU32,
     host_before: Tree,
     mounts_before: Mounts,
 }
 
-impl Setting {
+impl GpuHost {
     /// With the built-in simulated host of that name.
     ///
     /// # Errors
     /// Where a part is not to be had.
-    pub fn new(host: &str) -> Result<Setting> {
+    pub fn new(host: &str) -> Result<GpuHost> {
         let spec = HostSpec::named(host).during("describe the host")?;
-        Setting::with(|dir| spec.create(dir).map(drop).during("make the host"))
+        GpuHost::with(|dir| spec.create(dir).map(drop).during("make the host"))
     }
 
     /// With a host that `make` puts into the directory that it is given.
     ///
     /// # Errors
     /// Where a part is not to be had.
-    pub fn with(make: impl FnOnce(&Path) -> Result<()>) -> Result<Setting> {
-        let debs = Debs::new()?;
-        let probe = Probe::build(&debs)?;
-        let scratch = Scratch::new()?;
-        let host = scratch.path().join("host");
-        make(&host)?;
-        fs::create_dir_all(host.join("var/log")).during("make the host's log directory")?;
-        Ok(Setting {
-            debs,
-            probe,
+    pub fn with(make: impl FnOnce(&Path) -> Result<()>) -> Result<GpuHost> {
+        let setting = Setting::new()?;
+        let root = setting.dir.path().join("host");
+        make(&root)?;
+        fs::create_dir_all(root.join("var/log")).during("make the host's log directory")?;
+        Ok(GpuHost {
+            setting,
             hook: binaries::hook()?,
-            host_before: Tree::of(&host)?,
+            bundles: AtomicU32::new(0),
+            host_before: Tree::of(&root)?,
             mounts_before: Mounts::now()?,
-            host,
-            scratch,
+            root,
         })
     }
 
@@ -72,11 +68,8 @@ impl Setting {
     /// # Errors
     /// Where the image is not to be had.
     pub fn bundle(&self, kind: Kind, env: &[&str]) -> Result<Bundle> {
-        let dir = tempfile::tempdir_in(self.scratch.path()).during("make a directory")?.keep();
-        fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o755))
-            .during("open the directory")?;
-        let rootfs = Rootfs::instance(&self.debs, kind, &dir.join("rootfs"))?;
-        let mut bundle = Bundle::new(&dir, &rootfs);
+        let number = self.bundles.fetch_add(1, Ordering::Relaxed);
+        let mut bundle = self.setting.bundle(&format!("bundle-{number}"), kind)?;
         bundle.env.extend(env.iter().map(|e| (*e).to_owned()));
         Ok(bundle)
     }
@@ -88,7 +81,7 @@ impl Setting {
 
     /// The hook with more arguments.
     pub fn hook_with(&self, stage: Stage, more: &[&str]) -> (Stage, Hook) {
-        let mut args = vec!["oci-gpu-hook".to_owned(), "--host-root".to_owned(), self.host.display().to_string()];
+        let mut args = vec!["oci-gpu-hook".to_owned(), "--host-root".to_owned(), self.root.display().to_string()];
         args.extend(more.iter().map(|a| (*a).to_owned()));
         args.push(stage.name().to_owned());
         (stage, Hook { path: self.hook.clone(), args, env: None, timeout: None })
@@ -106,7 +99,7 @@ impl Setting {
         arguments: &[&str],
     ) -> Result<Report> {
         bundle.hooks.push(self.hook(stage));
-        self.probe.run(runtime, bundle, arguments)
+        self.setting.probe.run(runtime, bundle, arguments)
     }
 
     /// Tries to run a container, which fails or not.
@@ -115,7 +108,7 @@ impl Setting {
     /// Where the runtime cannot be started.
     pub fn try_run(&self, runtime: &Runtime, bundle: &mut Bundle, stage: Stage) -> Result<Output> {
         bundle.hooks.push(self.hook(stage));
-        self.probe.install(&bundle.rootfs)?;
+        self.setting.probe.install(&bundle.rootfs)?;
         bundle.write()?;
         runtime.run(bundle)
     }
@@ -127,7 +120,7 @@ impl Setting {
     pub fn call(&self, arguments: &[&str], state: &[u8]) -> Result<std::process::Output> {
         let mut child = Command::new(&self.hook)
             .arg("--host-root")
-            .arg(&self.host)
+            .arg(&self.root)
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -143,7 +136,7 @@ impl Setting {
 
     /// What the hook wrote to its log on the host, which it is free to make.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.host.join("var/log/oci-gpu.log")).unwrap_or_default()
+        fs::read_to_string(self.root.join("var/log/oci-gpu.log")).unwrap_or_default()
     }
 
     /// The host's files (its log apart) and this machine's mounts are what they were.
@@ -151,8 +144,8 @@ impl Setting {
     /// # Errors
     /// What is not.
     pub fn assert_untouched(&self) -> Result<()> {
-        let _ = fs::remove_file(self.host.join("var/log/oci-gpu.log"));
-        let changed = self.host_before.changes_to(&Tree::of(&self.host)?);
+        let _ = fs::remove_file(self.root.join("var/log/oci-gpu.log"));
+        let changed = self.host_before.changes_to(&Tree::of(&self.root)?);
         let mounts = self.mounts_before.changes_to(&Mounts::now()?);
         match (&changed[..], &mounts[..]) {
             ([], []) => Ok(()),

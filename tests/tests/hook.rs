@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 use oci_gpu_tests::bundle::Stage;
-use oci_gpu_tests::gpu::{STAGES, Setting};
+use oci_gpu_tests::gpu::{GpuHost, STAGES};
 use oci_gpu_tests::probe::{Loaded, Report};
 use oci_gpu_tests::rootfs::Kind;
 use oci_gpu_tests::runtime::{CgroupMode, Runtime};
@@ -14,11 +14,11 @@ const VERSION: &str = "550.163.01";
 /// procfs; nothing else, and nothing on the host.
 #[test]
 fn two_of_eight_gpus_under_every_runtime_in_every_stage() {
-    let setting = Setting::new("debian-8").unwrap();
-    for runtime in Runtime::all(&setting.debs).unwrap() {
+    let host = GpuHost::new("debian-8").unwrap();
+    for runtime in Runtime::all(&host.setting.debs).unwrap() {
         for stage in STAGES {
             let what = format!("{runtime}, {}", stage.name());
-            let mut bundle = setting.bundle(Kind::Bookworm, &["NVIDIA_VISIBLE_DEVICES=1,3"]).unwrap();
+            let mut bundle = host.bundle(Kind::Bookworm, &["NVIDIA_VISIBLE_DEVICES=1,3"]).unwrap();
             // Permission bits do not hold root back: what refuses a write is the mount.
             bundle.capabilities.push("CAP_DAC_OVERRIDE");
             // A node of a GPU that was not granted, as an image might bring one.
@@ -26,7 +26,7 @@ fn two_of_eight_gpus_under_every_runtime_in_every_stage() {
             let device = nix::sys::stat::makedev(195, 0);
             let mode = nix::sys::stat::Mode::from_bits_truncate(0o666);
             nix::sys::stat::mknod(&planted, nix::sys::stat::SFlag::S_IFCHR, mode, device).unwrap();
-            let report = setting
+            let report = host
                 .run(
                     &runtime,
                     bundle,
@@ -71,7 +71,7 @@ fn two_of_eight_gpus_under_every_runtime_in_every_stage() {
                 "EROFS",
                 "{what}"
             );
-            setting.assert_untouched().unwrap();
+            host.assert_untouched().unwrap();
         }
     }
 }
@@ -93,15 +93,15 @@ fn assert_loads(report: &Report, name: &str, stem: &str, what: &str) {
 /// No request: the container starts although the host has no driver, and nothing is touched.
 #[test]
 fn without_a_request_nothing_happens_even_without_a_driver() {
-    let setting = Setting::new("no-gpu").unwrap();
-    for runtime in Runtime::all(&setting.debs).unwrap() {
+    let host = GpuHost::new("no-gpu").unwrap();
+    for runtime in Runtime::all(&host.setting.debs).unwrap() {
         for env in [&[][..], &["NVIDIA_VISIBLE_DEVICES=void"], &["NVIDIA_VISIBLE_DEVICES="]] {
-            let bundle = setting.bundle(Kind::Scratch, env).unwrap();
-            let report = setting.run(&runtime, bundle, Stage::CreateRuntime, &["--list", "/dev"]).unwrap();
+            let bundle = host.bundle(Kind::Scratch, env).unwrap();
+            let report = host.run(&runtime, bundle, Stage::CreateRuntime, &["--list", "/dev"]).unwrap();
             assert_eq!(nvidia_nodes(&report), [""; 0], "{runtime} {env:?}");
         }
     }
-    setting.assert_untouched().unwrap();
+    host.assert_untouched().unwrap();
 }
 
 /// Every library by its soname, with every capability, in images of three glibc releases, one
@@ -109,9 +109,9 @@ fn without_a_request_nothing_happens_even_without_a_driver() {
 /// in the container, as package managers run it, keeps them.
 #[test]
 fn every_library_loads_in_every_image() {
-    let setting = Setting::new("run-8").unwrap();
+    let host = GpuHost::new("run-8").unwrap();
     let env = ["NVIDIA_VISIBLE_DEVICES=0", "NVIDIA_DRIVER_CAPABILITIES=all"];
-    let sonames = sonames(&setting);
+    let sonames = sonames(&host);
     assert!(sonames.len() > 20, "{sonames:?}");
     let arguments: Vec<&str> = sonames.iter().flat_map(|s| ["--dlopen", s.as_str()]).collect();
     for kind in Kind::GLIBC {
@@ -119,10 +119,10 @@ fn every_library_loads_in_every_image() {
             for stage in STAGES {
                 for runtime in [Runtime::runc(CgroupMode::V1).unwrap(), Runtime::crun(CgroupMode::V1).unwrap()] {
                     let what = format!("{kind:?}, readonly {readonly}, {}, {runtime}", stage.name());
-                    let mut bundle = setting.bundle(kind, &env).unwrap();
+                    let mut bundle = host.bundle(kind, &env).unwrap();
                     bundle.readonly = readonly;
                     let rootfs = bundle.rootfs.clone();
-                    let report = setting
+                    let report = host
                         .run(&runtime, bundle, stage, &arguments)
                         .unwrap_or_else(|e| panic!("{what}: {e}"));
                     for soname in &sonames {
@@ -143,12 +143,12 @@ fn every_library_loads_in_every_image() {
             }
         }
     }
-    setting.assert_untouched().unwrap();
+    host.assert_untouched().unwrap();
 }
 
 /// Sonames of the host's 64-bit libraries.
-fn sonames(setting: &Setting) -> Vec<String> {
-    let inventory = oci_gpu::discover(&oci_gpu::Host::at(&setting.host)).unwrap();
+fn sonames(host: &GpuHost) -> Vec<String> {
+    let inventory = oci_gpu::discover(&oci_gpu::Host::at(&host.root)).unwrap();
     let native = inventory.libraries.iter().filter(|l| l.class == oci_gpu::elf::Class::Elf64);
     native.filter_map(|l| l.soname.clone()).collect()
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use oci_gpu_tests::bundle::{Bundle, Stage};
-use oci_gpu_tests::gpu::{STAGES, Setting};
+use oci_gpu_tests::gpu::{GpuHost, STAGES};
 use oci_gpu_tests::rootfs::Kind;
 use oci_gpu_tests::runtime::{CgroupMode, Runtime};
 use oci_gpu_tests::tree::Tree;
@@ -35,16 +35,16 @@ const CASES: &[(&str, &[&str], &[&str])] = &[
 fn requests_that_cannot_be_met_are_explained() {
     let runtime = Runtime::runc(CgroupMode::V1).unwrap();
     for (host, env, words) in CASES {
-        let setting = Setting::new(host).unwrap();
-        let mut bundle = setting.bundle(Kind::Bookworm, env).unwrap();
-        refused(&setting, &runtime, &mut bundle, Stage::CreateRuntime, words);
+        let host = GpuHost::new(host).unwrap();
+        let mut bundle = host.bundle(Kind::Bookworm, env).unwrap();
+        refused(&host, &runtime, &mut bundle, Stage::CreateRuntime, words);
     }
 }
 
 /// Images in whose tree something cannot be done.
 #[test]
 fn images_that_are_in_the_way_are_left_as_they_were() {
-    let setting = Setting::new("run-8").unwrap();
+    let host = GpuHost::new("run-8").unwrap();
     let library = "usr/lib/x86_64-linux-gnu/libcuda.so.550.163.01";
     let spoil: &[(&str, fn(&Path), &[&str])] = &[
         ("ld.so.cache is a directory", |root| {
@@ -73,27 +73,27 @@ fn images_that_are_in_the_way_are_left_as_they_were() {
     for runtime in [Runtime::runc(CgroupMode::V1).unwrap(), Runtime::runc(CgroupMode::V2).unwrap()] {
         for stage in STAGES {
             for (what, spoil, words) in spoil {
-                let mut bundle = setting.bundle(Kind::Bookworm, &["NVIDIA_VISIBLE_DEVICES=0"]).unwrap();
+                let mut bundle = host.bundle(Kind::Bookworm, &["NVIDIA_VISIBLE_DEVICES=0"]).unwrap();
                 spoil(&bundle.rootfs.path);
                 eprintln!("{what}, {runtime}, {} ({library})", stage.name());
-                refused(&setting, &runtime, &mut bundle, stage, words);
+                refused(&host, &runtime, &mut bundle, stage, words);
             }
         }
     }
 }
 
-fn refused(setting: &Setting, runtime: &Runtime, bundle: &mut Bundle, stage: Stage, words: &[&str]) {
+fn refused(host: &GpuHost, runtime: &Runtime, bundle: &mut Bundle, stage: Stage, words: &[&str]) {
     let env = bundle.env.join(" ");
     // What runc itself makes (mount points) is there before the second look.
-    let plain = setting.bundle(bundle.rootfs.kind, &[]).unwrap();
+    let plain = host.bundle(bundle.rootfs.kind, &[]).unwrap();
     drop(plain);
     let _ = std::os::unix::fs::symlink("probe", bundle.rootfs.path.join("unused"));
     let mut first = bundle.clone();
     first.env.retain(|e| !e.starts_with("NVIDIA_"));
-    let _ = setting.try_run(runtime, &mut first, stage).unwrap();
+    let _ = host.try_run(runtime, &mut first, stage).unwrap();
     let before = Tree::of(&bundle.rootfs.path).unwrap();
 
-    let output = setting.try_run(runtime, bundle, stage).unwrap();
+    let output = host.try_run(runtime, bundle, stage).unwrap();
     assert!(!output.success(), "{env}: {output:?}");
     let lines: Vec<&str> = output.stderr.lines().filter(|l| l.contains("OG0")).collect();
     assert_eq!(lines.len(), 1, "{env}: {}", output.stderr);
@@ -103,19 +103,19 @@ fn refused(setting: &Setting, runtime: &Runtime, bundle: &mut Bundle, stage: Sta
     }
     // crun throws stderr away, so the log has it as well.
     for word in words {
-        let in_log = setting.log();
+        let in_log = host.log();
         let about_request = ["OG0201", "OG0202"].iter().any(|c| words.contains(c));
         assert!(about_request || in_log.contains(word), "{env}: '{word}' in {in_log}");
     }
     let after = Tree::of(&bundle.rootfs.path).unwrap();
     assert_eq!(before.changes_to(&after), [""; 0], "{env}");
-    setting.assert_untouched().unwrap();
+    host.assert_untouched().unwrap();
 }
 
 /// The hook called with what no runtime should pass.
 #[test]
 fn bad_states_and_bundles_are_refused() {
-    let setting = Setting::new("run-8").unwrap();
+    let host = GpuHost::new("run-8").unwrap();
     let dir = tempfile::tempdir().unwrap();
     let bundle = |name: &str, config: &[u8]| {
         let path = dir.path().join(name);
@@ -156,14 +156,14 @@ fn bad_states_and_bundles_are_refused() {
     for (input, code) in &cases {
         let shown: String = input.chars().take(200).collect();
         for stage in ["prestart", "createRuntime"] {
-            let output = setting.call(&[stage], input.as_bytes()).unwrap();
+            let output = host.call(&[stage], input.as_bytes()).unwrap();
             let stderr = String::from_utf8(output.stderr).unwrap();
             assert_eq!(output.status.code(), Some(1), "{shown}: {stderr}");
             assert_eq!(stderr.lines().count(), 1, "{shown}: {stderr}");
             assert!(stderr.starts_with(&format!("oci-gpu-hook: {code}: ")), "{shown}: {stderr}");
         }
     }
-    let output = setting.call(&["createruntime"], b"").unwrap();
+    let output = host.call(&["createruntime"], b"").unwrap();
     assert_eq!(output.status.code(), Some(2), "{output:?}");
-    setting.assert_untouched().unwrap();
+    host.assert_untouched().unwrap();
 }

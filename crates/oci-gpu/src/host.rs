@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 
 /// As many symbolic links as the kernel follows in one path (path_resolution(7)).
@@ -77,6 +78,15 @@ impl Host {
     }
 }
 
+/// A name in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The name.
+    pub name: String,
+    /// Whether it is a symbolic link.
+    pub is_link: bool,
+}
+
 /// A directory that is `/` to the files in it. Symbolic links are resolved inside it, never
 /// against the caller's own root, whether they are absolute or climb by `..`.
 #[derive(Debug)]
@@ -145,14 +155,22 @@ impl Root {
     /// The content of the file at `path`, which must be regular (or a procfs or sysfs file) and
     /// no longer than `limit` bytes.
     pub fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-        let file = self.open(path)?;
+        let mut file = self.open(path)?;
         let mut content = Vec::new();
-        file.take(limit + 1).read_to_end(&mut content)?;
-        if content.len() as u64 > limit {
-            let why = format!("{} is larger than {limit} bytes", path.display());
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
+        let mut part = [0; 4096];
+        // Files of procfs have no length to ask for; most fit into one part.
+        loop {
+            match file.read(&mut part) {
+                Ok(0) => return Ok(content),
+                Ok(n) => content.extend_from_slice(&part[..n]),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+            if content.len() as u64 > limit {
+                let why = format!("{} is larger than {limit} bytes", path.display());
+                return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
+            }
         }
-        Ok(content)
     }
 
     /// [`Root::read`] as text without trailing white space; bytes that are not UTF-8 are replaced.
@@ -161,15 +179,16 @@ impl Root {
         Ok(String::from_utf8_lossy(&content).trim_end().to_owned())
     }
 
-    /// Opens the regular file at `path` for reading.
+    /// Opens the file at `path` for reading. What is no regular file opens without waiting, and
+    /// gives nothing or an error when it is read.
     pub fn open(&self, path: &Path) -> io::Result<fs::File> {
-        let disk = self.on_disk(&self.resolve(path)?);
-        // A FIFO would block the open: look first. Host trees are root's own, so nobody races this.
-        if !fs::metadata(&disk)?.is_file() {
-            let why = format!("{} is not a regular file", path.display());
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-        }
-        fs::File::open(disk)
+        self.open_resolved(&self.resolve(path)?)
+    }
+
+    /// [`Root::open`] for a path whose links have been followed; a link there now is an error.
+    pub fn open_resolved(&self, path: &Path) -> io::Result<fs::File> {
+        let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW | libc::O_NOCTTY;
+        fs::File::options().read(true).custom_flags(flags).open(self.on_disk(path))
     }
 
     /// Facts about the file that `path` leads to.
@@ -192,14 +211,23 @@ impl Root {
 
     /// The names in the directory at `path`, sorted.
     pub fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(self.on_disk(&self.resolve(path)?))? {
-            if let Ok(name) = entry?.file_name().into_string() {
-                names.push(name);
-            }
-        }
+        let mut names: Vec<String> = self.entries(path)?.into_iter().map(|e| e.name).collect();
         names.sort();
         Ok(names)
+    }
+
+    /// What is in the directory at `path`, in no order. Names that are not UTF-8 are left out: no
+    /// driver has one.
+    pub fn entries(&self, path: &Path) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(self.on_disk(&self.resolve(path)?))? {
+            let entry = entry?;
+            if let Ok(name) = entry.file_name().into_string() {
+                let is_link = entry.file_type().is_ok_and(|t| t.is_symlink());
+                entries.push(Entry { name, is_link });
+            }
+        }
+        Ok(entries)
     }
 
     /// What the link at `path` holds; its parent directory is resolved.

@@ -35,7 +35,7 @@ pub mod select;
 
 pub use capability::{Capability, CapabilitySet};
 pub use container::{Container, ContainerFacts, Libc};
-pub use discover::{DiscoverError, discover};
+pub use discover::{DiscoverError, Scope, discover, discover_within};
 pub use finding::{Code, Finding};
 pub use host::{Host, Root};
 pub use inventory::Inventory;

@@ -3,14 +3,14 @@
 use std::process::Command;
 
 use oci_gpu_tests::error::{Error, Result, run};
-use oci_gpu_tests::packages::NEEDED;
+use oci_gpu_tests::packages;
 
 /// Installs what is missing where the caller is root, and says what is missing otherwise.
 ///
 /// # Errors
 /// What is missing and how to install it.
 pub(crate) fn install() -> Result<()> {
-    let missing: Vec<&str> = NEEDED.iter().copied().filter(|p| !is_installed(p)).collect();
+    let missing = packages::missing()?;
     if missing.is_empty() {
         return Ok(());
     }
@@ -35,13 +35,6 @@ pub(crate) fn install() -> Result<()> {
         install()?;
     }
     Ok(())
-}
-
-fn is_installed(package: &str) -> bool {
-    let status = Command::new("dpkg-query")
-        .args(["--show", "--showformat", "${db:Status-Status}", package])
-        .output();
-    status.is_ok_and(|o| o.stdout == b"installed")
 }
 
 /// Ends with an error where the caller is not root: device nodes, mounts and containers need it.

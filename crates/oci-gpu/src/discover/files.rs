@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::Scope;
 use super::userland::Directory;
 use crate::capability::Capability;
 use crate::driver_files::{BINARIES, CONFIGS, SOCKETS};
@@ -28,20 +29,29 @@ pub(super) fn find(
     root: &Root,
     libraries: &[Directory],
     version: &str,
+    scope: &Scope,
 ) -> Vec<DriverFile> {
     let mut files = Vec::new();
     // A driver that lies in one directory of its own has its programs beside the libraries.
     let beside = libraries.iter().filter_map(|d| Some(d.path.parent()?.join("bin")));
-    let places: Vec<PathBuf> = BINARY_DIRS.iter().map(PathBuf::from).chain(beside).collect();
-    for (name, capability) in BINARIES {
+    let mut places: Vec<PathBuf> = Vec::new();
+    for directory in BINARY_DIRS.iter().map(PathBuf::from).chain(beside) {
+        match root.resolve(&directory) {
+            Ok(real) if !places.contains(&real) => places.push(real),
+            _ => {}
+        }
+    }
+    for (name, capability) in BINARIES.iter().filter(|(_, c)| scope.has(*c)) {
         let hit = places.iter().find_map(|d| root.resolve(&d.join(name)).ok());
         if let Some(path) = hit {
             let target = Path::new("/usr/bin").join(name);
             files.push(file(root, FileKind::Binary, &path, target, *capability));
         }
     }
-    firmware(root, version, &mut files);
-    for (path, kind, capability) in SOCKETS {
+    if scope.has(Capability::Utility) {
+        firmware(root, version, &mut files);
+    }
+    for (path, kind, capability) in SOCKETS.iter().filter(|(_, _, c)| scope.has(*c)) {
         // Sockets belong to daemons: on the host, or in the driver container that runs them.
         for owner in [root, host.files()] {
             if let Ok(real) = owner.resolve(Path::new(path)) {
@@ -51,7 +61,7 @@ pub(super) fn find(
             }
         }
     }
-    for (name, places, target, capability) in CONFIGS {
+    for (name, places, target, capability) in CONFIGS.iter().filter(|c| scope.has(c.3)) {
         let hit = places.iter().find_map(|d| root.resolve(&Path::new(d).join(name)).ok());
         if let Some(path) = hit {
             let target = Path::new(target).join(name);

@@ -4,7 +4,8 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::nodes::Majors;
-use super::{PROC_DRIVER, field, mig, unreadable};
+use super::{PROC_DRIVER, Scope, field, mig, unreadable};
+use crate::capability::Capability::{Display, Graphics};
 use crate::finding::{Code, Finding};
 use crate::host::Host;
 use crate::inventory::{DeviceNode, DrmNode, Gpu};
@@ -14,6 +15,7 @@ use crate::inventory::{DeviceNode, DrmNode, Gpu};
 pub(super) fn read(
     host: &Host,
     majors: &Majors,
+    scope: &Scope,
     findings: &mut Vec<Finding>,
 ) -> Result<Vec<Gpu>, Finding> {
     let directory = Path::new(PROC_DRIVER).join("gpus");
@@ -58,7 +60,10 @@ pub(super) fn read(
             model: field(&text, "Model:").unwrap_or("unknown").to_owned(),
             node: DeviceNode::inspect(host, &format!("/dev/nvidia{minor}"), major, minor),
             proc_dir: directory.join(&name),
-            drm: drm_nodes(host, &bus_id),
+            drm: match scope.has(Graphics) || scope.has(Display) {
+                true => drm_nodes(host, &bus_id),
+                false => Vec::new(),
+            },
             mig_enabled: !instances.is_empty(),
             mig: instances,
             bus_id,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::Scope;
 use super::userland::Directory;
 use crate::driver_files;
 use crate::elf::{self, Class};
@@ -20,6 +21,7 @@ pub(super) fn sweep(
     root: &Root,
     directories: &[Directory],
     version: &str,
+    scope: &Scope,
     candidates: &mut Vec<Candidate>,
 ) -> Vec<Library> {
     let suffix = format!(".so.{version}");
@@ -27,9 +29,21 @@ pub(super) fn sweep(
     for directory in directories {
         let below = BELOW.iter().map(|b| directory.path.join(b));
         for place in std::iter::once(directory.path.clone()).chain(below) {
-            for name in root.list(&place).unwrap_or_default() {
-                let Some(stem) = name.strip_suffix(&suffix) else { continue };
-                let Ok(path) = root.resolve(&place.join(&name)) else { continue };
+            let Ok(entries) = root.entries(&place) else { continue };
+            for entry in entries {
+                let Some(stem) = entry.name.strip_suffix(&suffix) else { continue };
+                let capabilities = driver_files::capabilities_of(stem);
+                if !capabilities.intersects(scope.capabilities) {
+                    continue;
+                }
+                let path = place.join(&entry.name);
+                let path = match entry.is_link {
+                    true => match root.resolve(&path) {
+                        Ok(path) => path,
+                        Err(_) => continue,
+                    },
+                    false => path,
+                };
                 let on_host = root.host_path(&path);
                 if libraries.iter().any(|l| l.path == on_host) {
                     continue;
@@ -54,7 +68,7 @@ pub(super) fn sweep(
 }
 
 fn read(root: &Root, path: &Path, stem: &str, evidence: &str) -> Result<Library, String> {
-    let file = root.open(path).map_err(|e| e.to_string())?;
+    let file = root.open_resolved(path).map_err(|e| e.to_string())?;
     let facts = elf::read(&file).map_err(|e| format!("it is no usable ELF file: {e}"))?;
     let directory = path.parent().unwrap_or(Path::new("/"));
     Ok(Library {

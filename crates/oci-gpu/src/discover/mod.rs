@@ -23,9 +23,11 @@ pub use nodes::Majors;
 
 use std::path::Path;
 
+use crate::capability::{Capability, CapabilitySet};
 use crate::finding::Finding;
 use crate::host::Host;
 use crate::inventory::{DeviceFileParams, DeviceNode, Inventory};
+use crate::request::Request;
 
 /// Why a host's GPUs cannot be told: a finding of the 0300 range.
 pub type DiscoverError = Finding;
@@ -33,34 +35,71 @@ pub type DiscoverError = Finding;
 /// Where the driver's kernel side shows itself.
 pub(crate) const PROC_DRIVER: &str = "/proc/driver/nvidia";
 
-/// Reads the host: about a thousand system calls for eight GPUs and a full driver, and no other
-/// effect. GPUs without a node, wrong nodes and unreadable libraries do not stop it: they are in
-/// the inventory with the reason, and matter only to a container that asks for them.
+/// How much of a host is looked at: what a container with these capabilities can get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// Libraries, files and nodes of these capabilities.
+    pub capabilities: CapabilitySet,
+    /// IMEX channels, of which a host can have thousands.
+    pub imex_channels: bool,
+}
+
+impl Scope {
+    /// Everything.
+    pub fn all() -> Scope {
+        Scope { capabilities: CapabilitySet::all(), imex_channels: true }
+    }
+
+    /// What `request` can be granted from.
+    pub fn of(request: &Request) -> Scope {
+        let imex_channels = !request.imex_channels.is_empty();
+        Scope { capabilities: request.capabilities, imex_channels }
+    }
+
+    fn has(&self, capability: Capability) -> bool {
+        self.capabilities.contains(capability)
+    }
+}
+
+/// Reads the host, without any other effect. GPUs without a node, wrong nodes and unreadable
+/// libraries do not stop it: they are in the inventory with the reason, and matter only to a
+/// container that asks for them.
 ///
 /// # Errors
 /// [`crate::Code::NoDriver`] where the kernel runs no NVIDIA driver, [`crate::Code::NoUserland`]
 /// where no user-space files of its version were found, [`crate::Code::Malformed`] and
 /// [`crate::Code::HostRead`] where the kernel's own files cannot be understood or read.
 pub fn discover(host: &Host) -> Result<Inventory, DiscoverError> {
+    discover_within(host, &Scope::all())
+}
+
+/// [`discover`], as far as `scope` goes: at a container's start every microsecond counts.
+///
+/// # Errors
+/// As [`discover`].
+pub fn discover_within(host: &Host, scope: &Scope) -> Result<Inventory, DiscoverError> {
     let mut findings = Vec::new();
     let kernel = version::kernel(host, &mut findings)?;
-    let user = userland::locate(host, &kernel.version)?;
+    let user = userland::locate(host, &kernel.version, scope)?;
     let majors = Majors::read(host)?;
-    let gpus = gpus::read(host, &majors, &mut findings)?;
-    let control = nodes::control(host, &majors);
-    let imex_channels = nodes::imex_channels(host, &majors);
+    let gpus = gpus::read(host, &majors, scope, &mut findings)?;
     let mut candidates = user.candidates;
     let libraries = libraries::sweep(
         &user.root,
         &user.directories,
         &kernel.version,
+        scope,
         &mut candidates,
     );
-    let files = files::find(host, &user.root, &user.directories, &kernel.version);
+    let files = files::find(host, &user.root, &user.directories, &kernel.version, scope);
+    let imex_channels = match scope.imex_channels {
+        true => nodes::imex_channels(host, &majors),
+        false => Vec::new(),
+    };
     Ok(Inventory {
         driver: kernel.into_driver(host, user.root.on_host(), candidates),
         gpus,
-        control,
+        control: nodes::control(host, &majors),
         mig_config: mig::right(host, &majors, "config")?,
         mig_monitor: mig::right(host, &majors, "monitor")?,
         imex_channels,
@@ -89,7 +128,8 @@ pub fn kernel_nodes(host: &Host) -> Result<KernelNodes, DiscoverError> {
     let majors = Majors::read(host)?;
     let mut nodes: Vec<DeviceNode> =
         nodes::control(host, &majors).into_iter().map(|c| c.node).collect();
-    for gpu in gpus::read(host, &majors, &mut findings)? {
+    let scope = Scope { capabilities: CapabilitySet::EMPTY, imex_channels: false };
+    for gpu in gpus::read(host, &majors, &scope, &mut findings)? {
         nodes.push(gpu.node);
         for instance in gpu.mig {
             nodes.extend([instance.gi_access.node, instance.ci_access.node]);

@@ -15,6 +15,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::Scope;
+use crate::capability::Capability;
+use crate::elf::{Class, Machine};
 use crate::finding::{Code, Finding};
 use crate::host::{Host, Root};
 use crate::inventory::Candidate;
@@ -75,8 +78,11 @@ pub(super) struct Directory {
 }
 
 /// Looks for user-space files of `version`.
-pub(super) fn locate(host: &Host, version: &str) -> Result<Userland, Finding> {
-    let mut search = Search { version, candidates: Vec::new(), others: Vec::new() };
+///
+/// 32-bit directories are looked for where `scope` has compat32.
+pub(super) fn locate(host: &Host, version: &str, scope: &Scope) -> Result<Userland, Finding> {
+    let wants_32 = scope.has(Capability::Compat32);
+    let mut search = Search { version, wants_32, candidates: Vec::new(), others: Vec::new() };
     for (path, evidence) in roots(host) {
         let root = match host.root_at(&path) {
             Ok(root) if host.files().exists(&path) => root,
@@ -123,6 +129,7 @@ fn roots(host: &Host) -> Vec<(PathBuf, &'static str)> {
 
 struct Search<'a> {
     version: &'a str,
+    wants_32: bool,
     candidates: Vec<Candidate>,
     /// Versions that were found instead, for the message.
     others: Vec<(String, PathBuf)>,
@@ -180,13 +187,19 @@ impl Search<'_> {
             },
             Err(e) => return self.refuse(&root.host_path(path), evidence, &e.to_string()),
         };
-        let mut named = false;
+        let flags_32 = [Machine::X86, Machine::Arm].map(|m| ldcache::flags_for(Class::Elf32, m));
+        let (mut named, mut seen) = (false, Vec::new());
         for entry in &cache.entries {
             if !MARKERS.iter().any(|m| entry.soname.starts_with(m.as_bytes())) {
                 continue;
             }
             named = true;
+            let is_32 = flags_32.contains(&Some(entry.flags));
             let Ok(name) = std::str::from_utf8(&entry.path) else { continue };
+            if is_32 && !self.wants_32 || seen.contains(&name) {
+                continue;
+            }
+            seen.push(name);
             match root.link_chain(Path::new(name)) {
                 Ok(chain) => self.chain(root, &chain, evidence, found),
                 Err(e) => self.refuse(&root.host_path(Path::new(name)), evidence, &e.to_string()),
