@@ -2,7 +2,8 @@
 
 use oci_gpu::finding::Finding;
 
-use crate::spec::{HostSpec, refusal};
+use crate::check::refusal;
+use crate::spec::HostSpec;
 
 macro_rules! hosts {
     ($($name:literal),* $(,)?) => {

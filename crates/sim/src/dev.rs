@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use oci_gpu::finding::Finding;
 
 use crate::caps;
+use crate::check::{refusal, version_branch};
 use crate::gpu::Gpu;
-use crate::spec::{HostSpec, Layout, Module, refusal, version_branch};
+use crate::spec::{HostSpec, Layout, Module};
 use crate::tree::{Node, Tree};
 
 /// The driver's own major number (admin-guide/devices.txt of the kernel).

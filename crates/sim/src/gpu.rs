@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use oci_gpu::finding::Finding;
 
-use crate::spec::{GpuInstance, GpuSpec, HostSpec, Minors, Module, refusal};
+use crate::check::refusal;
+use crate::spec::{GpuInstance, GpuSpec, HostSpec, Minors, Module};
 
 /// A GPU model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

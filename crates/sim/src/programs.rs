@@ -99,7 +99,7 @@ pub(crate) fn create(
             continue;
         }
         let line = format!("{name} {version} (simulated by oci-gpu-sim)");
-        let bytes = elf::program(spec.arch, &line);
+        let bytes = elf::static_program(spec.arch, &line);
         if spec.layout == Layout::Debian && *home == Home::Alternative {
             let current = format!("/usr/lib/nvidia/current/{name}");
             tree.program(&current, &bytes)?;
