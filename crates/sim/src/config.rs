@@ -4,9 +4,10 @@ use oci_gpu::finding::Finding;
 
 use crate::check::version_branch;
 use crate::debian;
+use crate::driver::{Driver, Package};
 use crate::layout::{Directories, TRIPLET32, triplet};
 use crate::libraries::{LIBRARIES, Library};
-use crate::spec::{Driver, HostSpec, Layout, Package};
+use crate::spec::{HostSpec, Layout};
 use crate::tree::Tree;
 
 /// Writes the loader's configuration, /etc/ld.so.conf and the files that it includes.

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use oci_gpu::finding::Finding;
 
 use crate::check::refusal;
-use crate::spec::{GpuInstance, GpuSpec, HostSpec, Minors, Module};
+use crate::driver::Module;
+use crate::spec::{GpuInstance, GpuSpec, HostSpec, Minors};
 
 /// A GPU model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -27,12 +27,17 @@
 //! is no NVML, and MIG UUIDs, which only NVML knows, do not exist.
 #![forbid(unsafe_code)]
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod builtin;
 mod caps;
 mod check;
 mod config;
 mod debian;
 mod dev;
+mod driver;
 mod elf;
 mod gpu;
 mod layout;
@@ -50,14 +55,15 @@ use std::path::Path;
 
 use oci_gpu::finding::Finding;
 
+pub use driver::{Driver, Flavour, Module, Package};
 pub use elf::{SharedObject, Target, VERSION_SYMBOL, static_program};
 pub use gpu::{Gpu, MODELS, Model};
 pub use libraries::{
     DevLink, FileVersion, HOST_LIBRARIES, LIBRARIES, Library, Origin, Place, Soname,
 };
 pub use spec::{
-    Arch, Decoy, Driver, Faults, Flavour, GpuInstance, GpuSpec, Gpus, HostSpec, Layout, Majors,
-    Minors, Module, Nodes, Package, Paths, Services,
+    Arch, Decoy, Faults, GpuInstance, GpuSpec, Gpus, HostSpec, Layout, Majors, Minors, Nodes,
+    Paths, Services,
 };
 pub use tree::Created;
 

@@ -3,7 +3,7 @@
 //! Facts of branches 535 and 550 were read from the ELF files of Debian's packages (535.261.03 and
 //! 550.163.01, amd64 and i386); what only NVIDIA's own installer ships is from its file lists.
 
-use crate::spec::Package;
+use crate::driver::Package;
 
 /// How a library's file name ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

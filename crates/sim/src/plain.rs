@@ -2,9 +2,9 @@
 
 use oci_gpu::finding::Finding;
 
+use crate::driver::Package;
 use crate::elf::Target;
 use crate::libraries::{DevLink, FileVersion, Library, Place};
-use crate::spec::Package;
 use crate::userland::{Install, LibraryFile, LibrarySet};
 
 /// Places a library of the driver in `set`.

@@ -3,9 +3,10 @@
 use oci_gpu::finding::Finding;
 
 use crate::debian;
+use crate::driver::Package;
 use crate::elf;
 use crate::layout::Directories;
-use crate::spec::{HostSpec, Layout, Package};
+use crate::spec::{HostSpec, Layout};
 use crate::tree::Tree;
 
 /// Where a program lies.

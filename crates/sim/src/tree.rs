@@ -274,6 +274,7 @@ fn set_mode(path: &Path, mode: u32) -> Result<(), Finding> {
 fn cannot(what: &str, path: &Path, why: &io::Error) -> Finding {
     let remedy = match why.kind() {
         io::ErrorKind::AlreadyExists => "choose an empty directory",
+        io::ErrorKind::NotADirectory => "name a directory",
         io::ErrorKind::PermissionDenied => "choose a directory that you may write",
         _ => "",
     };

@@ -7,13 +7,14 @@ use oci_gpu::ldcache::{self, Cache, Entry};
 use crate::check::version_branch;
 use crate::config;
 use crate::debian;
+use crate::driver::{Driver, Package};
 use crate::elf::{SharedObject, Target};
 use crate::layout::{DRIVER_CONTAINER_ROOT, Directories};
 use crate::libraries::{HOST_LIBRARIES, LIBRARIES, Library, Origin, Place};
 use crate::nixos;
 use crate::plain;
 use crate::programs;
-use crate::spec::{Driver, HostSpec, Layout, Package};
+use crate::spec::{HostSpec, Layout};
 use crate::tree::Tree;
 
 /// Writes the user-space side of the host.
