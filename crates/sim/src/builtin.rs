@@ -2,7 +2,8 @@
 
 use oci_gpu::finding::Finding;
 
-use crate::spec::{HostSpec, refusal};
+use crate::check::refusal;
+use crate::spec::HostSpec;
 
 macro_rules! hosts {
     ($($name:literal),* $(,)?) => {
@@ -13,10 +14,13 @@ macro_rules! hosts {
 }
 
 hosts! {
+    "aarch64-1",
+    "cos-1",
     "debian-1",
     "debian-8",
     "debian-decoy",
     "driver-container-8",
+    "flat-1",
     "half-upgraded",
     "microvm-1",
     "missing-uvm",

@@ -2,9 +2,12 @@
 
 use oci_gpu::finding::Finding;
 
+use crate::check::version_branch;
 use crate::debian;
+use crate::driver::{Driver, Package};
 use crate::layout::{Directories, TRIPLET32, triplet};
-use crate::spec::{Driver, HostSpec, Layout, Package};
+use crate::libraries::{LIBRARIES, Library};
+use crate::spec::{HostSpec, Layout};
 use crate::tree::Tree;
 
 /// Writes the loader's configuration, /etc/ld.so.conf and the files that it includes.
@@ -31,6 +34,17 @@ pub(crate) fn loader(
             tree.file(&format!("{conf_d}/{triplet}.conf"), text)?;
         }
     }
+    Ok(())
+}
+
+/// Writes the loader's configuration for directories that the description names.
+pub(crate) fn driver_loader(
+    spec: &HostSpec,
+    driver: &Driver,
+    directories: &Directories,
+    tree: &mut Tree,
+) -> Result<(), Finding> {
+    let conf_d = format!("{}/etc/ld.so.conf.d", directories.root);
     // A directory that is searched first has a name that sorts first.
     for decoy in spec.decoy.iter().filter(|decoy| decoy.preferred) {
         if let Some(directory) = &decoy.directory {
@@ -40,7 +54,7 @@ pub(crate) fn loader(
         }
     }
     let mut named: Vec<&String> = spec.paths.lib.iter().collect();
-    if is_compat32 {
+    if driver.compat32 {
         named.extend(&spec.paths.lib32);
     }
     if !named.is_empty() {
@@ -135,16 +149,20 @@ fn graphics(spec: &HostSpec, directories: &Directories, tree: &mut Tree) -> Resu
         &format!("{share}/glvnd/egl_vendor.d/10_nvidia.json"),
         library_json("libEGL_nvidia.so.0"),
     )?;
-    for (name, library) in [
-        ("10_nvidia_wayland", "libnvidia-egl-wayland.so.1"),
-        ("15_nvidia_gbm", "libnvidia-egl-gbm.so.1"),
-        ("20_nvidia_xcb", "libnvidia-egl-xcb.so.1"),
-        ("20_nvidia_xlib", "libnvidia-egl-xlib.so.1"),
+    let branch = version_branch(spec.userland_version().unwrap_or_default())?;
+    for (name, stem) in [
+        ("10_nvidia_wayland", "libnvidia-egl-wayland"),
+        ("15_nvidia_gbm", "libnvidia-egl-gbm"),
+        ("20_nvidia_xcb", "libnvidia-egl-xcb"),
+        ("20_nvidia_xlib", "libnvidia-egl-xlib"),
     ] {
-        tree.file(
-            &format!("{share}/egl/egl_external_platform.d/{name}.json"),
-            library_json(library),
-        )?;
+        let is_shipped = |library: &Library| library.stem == stem && library.in_branch(branch);
+        if LIBRARIES.iter().any(is_shipped) {
+            tree.file(
+                &format!("{share}/egl/egl_external_platform.d/{name}.json"),
+                library_json(&format!("{stem}.so.1")),
+            )?;
+        }
     }
     let data = "simulated OptiX data\n";
     let nvoptix = format!("{share}/nvidia/nvoptix.bin");

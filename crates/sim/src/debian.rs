@@ -6,10 +6,10 @@
 
 use oci_gpu::finding::Finding;
 
+use crate::driver::Package;
 use crate::elf::Target;
 use crate::layout::{TRIPLET32, triplet};
 use crate::libraries::{DevLink, FileVersion, Library, Place};
-use crate::spec::Package;
 use crate::tree::Tree;
 use crate::userland::{Install, LibraryFile, LibrarySet};
 

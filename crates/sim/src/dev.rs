@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use oci_gpu::finding::Finding;
 
 use crate::caps;
+use crate::check::{refusal, version_branch};
+use crate::driver::Module;
 use crate::gpu::Gpu;
-use crate::spec::{HostSpec, Layout, Module, refusal, version_branch};
+use crate::spec::{HostSpec, Layout};
 use crate::tree::{Node, Tree};
 
 /// The driver's own major number (admin-guide/devices.txt of the kernel).

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use oci_gpu::finding::Finding;
 
-use crate::spec::{GpuInstance, GpuSpec, HostSpec, Minors, Module, refusal};
+use crate::check::refusal;
+use crate::driver::Module;
+use crate::spec::{GpuInstance, GpuSpec, HostSpec, Minors};
 
 /// A GPU model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,10 +100,10 @@ pub struct Gpu {
     pub bus_id: String,
     /// Minor number of its node.
     pub minor: u32,
-    /// Number of its DRM card, where nvidia_drm is loaded; its render node has 128 more than the
-    /// number of cards of the driver before it.
+    /// Number N of its DRM card (/dev/dri/cardN), where nvidia_drm is loaded. A management
+    /// controller's display counts among cards, so it need not be the index.
     pub card: Option<u32>,
-    /// Number of its DRM render node.
+    /// Number N of its DRM render node (/dev/dri/renderDN), where nvidia_drm is loaded.
     pub render: Option<u32>,
     /// NUMA node, -1 for none.
     pub numa_node: i32,

@@ -27,6 +27,8 @@ pub(crate) struct Directories {
     pub(crate) cache: Option<String>,
     /// Whether /lib is a link to /usr/lib, and so on.
     pub(crate) merged_usr: bool,
+    /// Library directories that the description names, and the loader's configuration with it.
+    named: Vec<String>,
 }
 
 impl Directories {
@@ -38,6 +40,11 @@ impl Directories {
                 place.clone_from(named);
             }
         };
+        directories.named = [&paths.lib, &paths.lib32]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect();
         replace(&mut directories.lib, &paths.lib);
         replace(&mut directories.lib32, &paths.lib32);
         replace(&mut directories.bin, &paths.bin);
@@ -48,7 +55,16 @@ impl Directories {
         directories
     }
 
-    fn of_layout(spec: &HostSpec) -> Directories {
+    /// Those of the host around a driver container, which has a loader but no driver.
+    pub(crate) fn around_container(spec: &HostSpec) -> Directories {
+        Directories {
+            root: "",
+            ..Directories::of_layout(spec)
+        }
+    }
+
+    /// The layout's own, whatever the description names instead.
+    pub(crate) fn of_layout(spec: &HostSpec) -> Directories {
         let multiarch = Directories {
             root: "",
             lib: format!("/usr/lib/{}", triplet(spec.arch)),
@@ -61,6 +77,7 @@ impl Directories {
             firmware: "/lib/firmware".to_owned(),
             cache: Some("/etc/ld.so.cache".to_owned()),
             merged_usr: true,
+            named: Vec::new(),
         };
         match spec.layout {
             Layout::Run => multiarch,
@@ -108,8 +125,12 @@ impl Directories {
     }
 
     /// The name by which ldconfig enters a library directory into the cache. It scans /lib before
-    /// /usr/lib, and skips a directory that it has seen under another name.
+    /// /usr/lib unless its configuration names a directory, and skips a directory that it has seen
+    /// under another name.
     pub(crate) fn cached_name(&self, directory: &str) -> String {
+        if self.named.iter().any(|named| named == directory) {
+            return directory.to_owned();
+        }
         let is_default = ["/usr/lib", "/usr/lib64"].contains(&directory)
             || (directory.starts_with("/usr/lib/") && directory.ends_with("-linux-gnu"));
         match directory.strip_prefix("/usr") {

@@ -27,16 +27,23 @@
 //! is no NVML, and MIG UUIDs, which only NVML knows, do not exist.
 #![forbid(unsafe_code)]
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod builtin;
 mod caps;
+mod check;
 mod config;
 mod debian;
 mod dev;
+mod driver;
 mod elf;
 mod gpu;
 mod layout;
 mod libraries;
 mod nixos;
+mod plain;
 mod procfs;
 mod programs;
 mod spec;
@@ -48,14 +55,15 @@ use std::path::Path;
 
 use oci_gpu::finding::Finding;
 
-pub use elf::{SharedObject, Target, VERSION_SYMBOL, program};
+pub use driver::{Driver, Flavour, Module, Package};
+pub use elf::{SharedObject, Target, VERSION_SYMBOL, static_program};
 pub use gpu::{Gpu, MODELS, Model};
 pub use libraries::{
     DevLink, FileVersion, HOST_LIBRARIES, LIBRARIES, Library, Origin, Place, Soname,
 };
 pub use spec::{
-    Arch, Decoy, Driver, Faults, Flavour, GpuInstance, GpuSpec, Gpus, HostSpec, Layout, Majors,
-    Minors, Module, Nodes, Package, Paths, Services,
+    Arch, Decoy, Faults, GpuInstance, GpuSpec, Gpus, HostSpec, Layout, Majors, Minors, Nodes,
+    Paths, Services,
 };
 pub use tree::Created;
 
@@ -69,20 +77,29 @@ impl HostSpec {
     /// [`Code::Sim`](oci_gpu::Code::Sim): a description that no machine can have, a directory that
     /// is not empty or cannot be written, and device nodes that cannot be made (the caller lacks
     /// CAP_MKNOD, or `dir` lies on a mount with the option nodev) unless `nodes` is
-    /// [`Nodes::Skip`]. What was made before the error remains.
+    /// [`Nodes::Skip`]. The directory is empty then, as before.
     pub fn create(&self, dir: &Path) -> Result<Created, Finding> {
         self.check()?;
         let mut tree = Tree::at_empty(dir, self.nodes)?;
-        self.userland_in(&mut tree)?;
-        self.kernel_side_in(&mut tree)?;
-        Ok(tree.finish())
+        // The kernel's side first: it is what may fail, and it holds few files.
+        let made = self
+            .kernel_side_in(&mut tree)
+            .and_then(|()| self.userland_in(&mut tree));
+        match made {
+            Ok(()) => Ok(tree.finish()),
+            Err(finding) => {
+                tree.clear();
+                Err(finding)
+            }
+        }
     }
 
     /// Makes the kernel's side alone: proc, sys, dev. `dir` may hold a root file system, with real
     /// driver packages say; nothing in it is overwritten, and its links are followed inside it.
     ///
     /// # Errors
-    /// As [`HostSpec::create`], and a file that is there already.
+    /// As [`HostSpec::create`], and a file that is there already. What was made before the error
+    /// remains.
     pub fn create_kernel_side(&self, dir: &Path) -> Result<Created, Finding> {
         self.check()?;
         let mut tree = Tree::at(dir, self.nodes)?;

@@ -3,15 +3,15 @@
 //! Facts of branches 535 and 550 were read from the ELF files of Debian's packages (535.261.03 and
 //! 550.163.01, amd64 and i386); what only NVIDIA's own installer ships is from its file lists.
 
-use crate::spec::Package;
+use crate::driver::Package;
 
 /// How a library's file name ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileVersion {
     /// The driver's version: `libcuda.so.550.163.01`.
     Driver,
-    /// A version of its own, one per driver branch: up to 535, and since.
-    Own(&'static str, &'static str),
+    /// A version of its own: `libnvidia-egl-gbm.so.1.1.2`.
+    Own(&'static str),
     /// A regular file under its soname: `libnvidia-api.so.1`.
     Soname,
     /// Nothing: `nvidia_drv.so`.
@@ -98,6 +98,10 @@ pub struct Library {
     pub origin: Origin,
 }
 
+/// Between 535 and 550 graphics libraries were cut anew: gpucomp came, vulkan-producer went.
+const BEFORE_545: (u32, u32) = (0, 545);
+const SINCE_545: (u32, u32) = (545, u32::MAX);
+
 const PLAIN: Library = Library {
     stem: "",
     version: FileVersion::Driver,
@@ -120,6 +124,7 @@ const PRIVATE: Library = Library {
 };
 
 const X11: &[&str] = &["libX11.so.6", "libXext.so.6"];
+const GL_AND_X11: &[&str] = &["libGL.so.1", "libX11.so.6", "libXext.so.6"];
 
 /// Every library of the driver, in the order of packages.
 pub const LIBRARIES: &[Library] = &[
@@ -170,7 +175,7 @@ pub const LIBRARIES: &[Library] = &[
     Library {
         stem: "libnvidia-gpucomp",
         compat32: true,
-        branches: (545, u32::MAX),
+        branches: SINCE_545,
         ..PRIVATE
     },
     Library {
@@ -278,7 +283,16 @@ pub const LIBRARIES: &[Library] = &[
         stem: "libnvidia-glcore",
         package: Package::Graphics,
         compat32: true,
+        needed: &["libnvidia-tls.so.{V}"],
+        branches: BEFORE_545,
+        ..PRIVATE
+    },
+    Library {
+        stem: "libnvidia-glcore",
+        package: Package::Graphics,
+        compat32: true,
         needed: &["libnvidia-tls.so.{V}", "libnvidia-gpucomp.so.{V}"],
+        branches: SINCE_545,
         ..PRIVATE
     },
     Library {
@@ -291,7 +305,16 @@ pub const LIBRARIES: &[Library] = &[
         stem: "libnvidia-eglcore",
         package: Package::Graphics,
         compat32: true,
+        needed: &["libnvidia-glsi.so.{V}"],
+        branches: BEFORE_545,
+        ..PRIVATE
+    },
+    Library {
+        stem: "libnvidia-eglcore",
+        package: Package::Graphics,
+        compat32: true,
         needed: &["libnvidia-glsi.so.{V}", "libnvidia-gpucomp.so.{V}"],
+        branches: SINCE_545,
         ..PRIVATE
     },
     Library {
@@ -321,7 +344,17 @@ pub const LIBRARIES: &[Library] = &[
         package: Package::Graphics,
         compat32: true,
         dev_link: DevLink::All,
+        foreign: GL_AND_X11,
+        branches: BEFORE_545,
+        ..PLAIN
+    },
+    Library {
+        stem: "libnvidia-fbc",
+        package: Package::Graphics,
+        compat32: true,
+        dev_link: DevLink::All,
         foreign: X11,
+        branches: SINCE_545,
         ..PLAIN
     },
     Library {
@@ -336,20 +369,39 @@ pub const LIBRARIES: &[Library] = &[
         package: Package::Graphics,
         needed: &["libEGL_nvidia.so.0"],
         foreign: &["libEGL.so.1"],
-        branches: (0, 545),
+        branches: BEFORE_545,
         ..PLAIN
     },
     Library {
         stem: "libnvidia-egl-gbm",
-        version: FileVersion::Own("1.1.0", "1.1.2"),
+        version: FileVersion::Own("1.1.0"),
         package: Package::Graphics,
         place: Place::Private,
         foreign: &["libgbm.so.1", "libdrm.so.2"],
+        branches: BEFORE_545,
+        ..PLAIN
+    },
+    Library {
+        stem: "libnvidia-egl-gbm",
+        version: FileVersion::Own("1.1.2"),
+        package: Package::Graphics,
+        place: Place::Private,
+        foreign: &["libgbm.so.1", "libdrm.so.2"],
+        branches: SINCE_545,
         ..PLAIN
     },
     Library {
         stem: "libnvidia-egl-wayland",
-        version: FileVersion::Own("1.1.10", "1.1.18"),
+        version: FileVersion::Own("1.1.10"),
+        package: Package::Graphics,
+        place: Place::Private,
+        foreign: &["libwayland-server.so.0", "libwayland-client.so.0"],
+        branches: BEFORE_545,
+        ..PLAIN
+    },
+    Library {
+        stem: "libnvidia-egl-wayland",
+        version: FileVersion::Own("1.1.18"),
         package: Package::Graphics,
         place: Place::Private,
         foreign: &[
@@ -357,23 +409,38 @@ pub const LIBRARIES: &[Library] = &[
             "libwayland-client.so.0",
             "libdrm.so.2",
         ],
+        branches: SINCE_545,
         ..PLAIN
     },
     Library {
         stem: "libnvidia-egl-xcb",
-        version: FileVersion::Own("1.0.3", "1.0.3"),
+        version: FileVersion::Own("1.0.3"),
         package: Package::Graphics,
         place: Place::Private,
-        foreign: &["libdrm.so.2", "libgbm.so.1", "libxcb.so.1"],
+        foreign: &[
+            "libdrm.so.2",
+            "libgbm.so.1",
+            "libxcb.so.1",
+            "libxcb-present.so.0",
+            "libxcb-dri3.so.0",
+        ],
         branches: (550, u32::MAX),
         ..PLAIN
     },
     Library {
         stem: "libnvidia-egl-xlib",
-        version: FileVersion::Own("1.0.3", "1.0.3"),
+        version: FileVersion::Own("1.0.3"),
         package: Package::Graphics,
         place: Place::Private,
-        foreign: &["libdrm.so.2", "libgbm.so.1", "libX11.so.6"],
+        foreign: &[
+            "libdrm.so.2",
+            "libgbm.so.1",
+            "libxcb.so.1",
+            "libxcb-present.so.0",
+            "libxcb-dri3.so.0",
+            "libX11.so.6",
+            "libX11-xcb.so.1",
+        ],
         branches: (550, u32::MAX),
         ..PLAIN
     },
@@ -405,7 +472,19 @@ pub const LIBRARIES: &[Library] = &[
         stem: "libnvidia-gtk3",
         package: Package::Display,
         place: Place::UsrLib,
-        foreign: &["libjansson.so.4", "libX11.so.6", "libgtk-3.so.0"],
+        foreign: &[
+            "libjansson.so.4",
+            "libX11.so.6",
+            "libgtk-3.so.0",
+            "libgdk-3.so.0",
+            "libpangocairo-1.0.so.0",
+            "libpango-1.0.so.0",
+            "libcairo.so.2",
+            "libgdk_pixbuf-2.0.so.0",
+            "libgio-2.0.so.0",
+            "libgobject-2.0.so.0",
+            "libglib-2.0.so.0",
+        ],
         ..PRIVATE
     },
     Library {
@@ -418,13 +497,12 @@ pub const LIBRARIES: &[Library] = &[
 ];
 
 impl Library {
-    /// The file's name in a driver of version `version` and branch `branch`.
-    pub fn file_name(&self, version: &str, branch: u32) -> String {
+    /// The file's name in a driver of that version.
+    pub fn file_name(&self, version: &str) -> String {
         let stem = self.stem;
         match self.version {
             FileVersion::Driver => format!("{stem}.so.{version}"),
-            FileVersion::Own(until_535, _) if branch < 545 => format!("{stem}.so.{until_535}"),
-            FileVersion::Own(_, since) => format!("{stem}.so.{since}"),
+            FileVersion::Own(own) => format!("{stem}.so.{own}"),
             FileVersion::Soname => format!("{stem}.so.{}", self.suffix()),
             FileVersion::None => format!("{stem}.so"),
         }
@@ -439,12 +517,10 @@ impl Library {
         }
     }
 
-    /// DT_NEEDED among the driver's own libraries, for a driver of that version and branch.
-    pub fn needed(&self, version: &str, branch: u32) -> Vec<String> {
+    /// DT_NEEDED among the driver's own libraries, in a driver of that version.
+    pub fn needed(&self, version: &str) -> Vec<String> {
         self.needed
             .iter()
-            // glcore and eglcore need gpucomp since there is one.
-            .filter(|name| branch >= 545 || !name.starts_with("libnvidia-gpucomp"))
             .map(|name| name.replace("{V}", version))
             .collect()
     }

@@ -2,8 +2,9 @@
 
 use oci_gpu::finding::Finding;
 
+use crate::driver::Package;
 use crate::layout::{Directories, nix_store_path};
-use crate::spec::{HostSpec, Package};
+use crate::spec::HostSpec;
 use crate::tree::Tree;
 
 /// Makes /run/opengl-driver, /run/opengl-driver-32 and the system's own links.

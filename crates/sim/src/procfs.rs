@@ -8,9 +8,11 @@ use std::fmt::Write;
 use oci_gpu::finding::Finding;
 
 use crate::caps::{self, Capability};
+use crate::check::version_branch;
 use crate::dev::{DRIVER_MAJOR, DRM_MAJOR};
+use crate::driver::{Driver, Flavour, Module};
 use crate::gpu::Gpu;
-use crate::spec::{Arch, Driver, Flavour, HostSpec, Module, version_branch};
+use crate::spec::{Arch, HostSpec};
 use crate::tree::Tree;
 
 /// Mode of procfs files that everybody may read.

@@ -3,9 +3,10 @@
 use oci_gpu::finding::Finding;
 
 use crate::debian;
+use crate::driver::Package;
 use crate::elf;
 use crate::layout::Directories;
-use crate::spec::{HostSpec, Layout, Package};
+use crate::spec::{HostSpec, Layout};
 use crate::tree::Tree;
 
 /// Where a program lies.
@@ -99,7 +100,7 @@ pub(crate) fn create(
             continue;
         }
         let line = format!("{name} {version} (simulated by oci-gpu-sim)");
-        let bytes = elf::program(spec.arch, &line);
+        let bytes = elf::static_program(spec.arch, &line);
         if spec.layout == Layout::Debian && *home == Home::Alternative {
             let current = format!("/usr/lib/nvidia/current/{name}");
             tree.program(&current, &bytes)?;

@@ -1,12 +1,11 @@
 //! The description of a host: what a TOML file says, checked.
 
-use std::path::Path;
-
-use oci_gpu::finding::{Code, Finding};
+use oci_gpu::finding::Finding;
 use serde::{Deserialize, Serialize};
 
+use crate::check::refusal;
+use crate::driver::{Driver, Module};
 use crate::elf::Target;
-use crate::libraries::LIBRARIES;
 
 /// A host to simulate. Every key has a default; an empty description is a machine without GPU and
 /// driver.
@@ -102,104 +101,6 @@ pub enum Nodes {
     Create,
     /// Leave them out: needs no privilege.
     Skip,
-}
-
-/// The driver of a host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-#[non_exhaustive]
-pub struct Driver {
-    /// The version of the kernel modules: "550.163.01".
-    pub version: String,
-    /// The version of the user-space files, where it differs: a half-done upgrade.
-    #[serde(default)]
-    pub userland: Option<String>,
-    /// Which kernel modules they are.
-    #[serde(default)]
-    pub flavour: Flavour,
-    /// Whether the modules are loaded.
-    #[serde(default = "yes")]
-    pub loaded: bool,
-    /// The modules that are loaded beside `nvidia` itself.
-    #[serde(default = "Module::all")]
-    pub modules: Vec<Module>,
-    /// The package groups that are installed; none means no user land.
-    #[serde(default = "Package::all")]
-    pub packages: Vec<Package>,
-    /// Whether the 32-bit libraries are installed (x86-64 only).
-    #[serde(default)]
-    pub compat32: bool,
-    /// Whether the GSP firmware is installed.
-    #[serde(default = "yes")]
-    pub firmware: bool,
-    /// Whether libraries keep every DT_NEEDED entry of the real ones. Those of X11, libdrm and the
-    /// like then must be there for a loader to take the file; by default they are dropped.
-    #[serde(default)]
-    pub strict_needed: bool,
-    /// The libc.so.6 version that libraries demand ("2.17"); the architecture's oldest by default.
-    #[serde(default)]
-    pub glibc: Option<String>,
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// Which of NVIDIA's kernel modules a driver has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Flavour {
-    /// The proprietary ones.
-    #[default]
-    Proprietary,
-    /// The open ones.
-    Open,
-}
-
-/// A kernel module beside `nvidia`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Module {
-    /// nvidia_uvm: /dev/nvidia-uvm and /dev/nvidia-uvm-tools.
-    Uvm,
-    /// nvidia_modeset: /dev/nvidia-modeset.
-    Modeset,
-    /// nvidia_drm: /dev/dri.
-    Drm,
-}
-
-impl Module {
-    fn all() -> Vec<Module> {
-        vec![Module::Uvm, Module::Modeset, Module::Drm]
-    }
-}
-
-/// A group of user-space packages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Package {
-    /// CUDA, OpenCL, NVML and the tools.
-    Compute,
-    /// Video encoding and decoding.
-    Video,
-    /// OpenGL, EGL, Vulkan, ray tracing, and their configuration.
-    Graphics,
-    /// NGX (DLSS).
-    Ngx,
-    /// The X server's driver and nvidia-settings.
-    Display,
-}
-
-impl Package {
-    fn all() -> Vec<Package> {
-        vec![
-            Package::Compute,
-            Package::Video,
-            Package::Graphics,
-            Package::Ngx,
-            Package::Display,
-        ]
-    }
 }
 
 /// The GPUs all together.
@@ -340,7 +241,7 @@ pub struct Paths {
 pub struct Decoy {
     /// Its version.
     pub version: String,
-    /// Where they lie; beside the right ones unless named.
+    /// Where they lie, 64-bit only; beside the right ones unless named.
     #[serde(default)]
     pub directory: Option<String>,
     /// Whether soname links, or alternatives, or the ld.so.cache, lead to them.
@@ -370,7 +271,7 @@ impl HostSpec {
     /// The host that a TOML text describes.
     ///
     /// # Errors
-    /// [`Code::Sim`] with the line, for a text that is not TOML, an unknown key or a value that
+    /// [`Code::Sim`](oci_gpu::Code::Sim) with the line, for a text that is not TOML, an unknown key or a value that
     /// cannot be.
     pub fn from_toml(text: &str) -> Result<HostSpec, Finding> {
         let spec: HostSpec = toml::from_str(text).map_err(|e| {
@@ -403,115 +304,4 @@ impl HostSpec {
             .as_ref()
             .is_some_and(|driver| driver.loaded && driver.modules.contains(&module))
     }
-
-    /// Refuses what no machine can be, and what this crate cannot make.
-    pub(crate) fn check(&self) -> Result<(), Finding> {
-        if let Some(driver) = &self.driver {
-            version_branch(&driver.version)?;
-            if let Some(userland) = &driver.userland {
-                version_branch(userland)?;
-            }
-            if driver.compat32 && self.arch == Arch::Aarch64 {
-                return Err(refusal(
-                    "driver.compat32 on aarch64: no driver has 32-bit libraries there",
-                    "remove the key, or set arch = \"x86_64\"",
-                ));
-            }
-            if let Some(glibc) = &driver.glibc
-                && !is_dotted_number(glibc)
-            {
-                return Err(refusal(
-                    format!("driver.glibc = {glibc:?} is not a version"),
-                    "write it as \"2.17\"",
-                ));
-            }
-        }
-        for decoy in &self.decoy {
-            version_branch(&decoy.version)?;
-            let is_beside = decoy.directory.is_none();
-            if is_beside && Some(decoy.version.as_str()) == self.userland_version() {
-                return Err(refusal(
-                    format!("decoy {} is the driver itself", decoy.version),
-                    "give the decoy another version, or a directory",
-                ));
-            }
-        }
-        if self.driver.is_none() && !(self.decoy.is_empty() && self.imex_channels.is_empty()) {
-            return Err(refusal(
-                "decoys or IMEX channels on a host without a driver",
-                "add a [driver] table with a version; loaded = false leaves the modules out",
-            ));
-        }
-        self.check_paths()?;
-        self.check_faults()?;
-        self.gpu_list().map(|_| ())
-    }
-
-    fn check_paths(&self) -> Result<(), Finding> {
-        let paths = &self.paths;
-        if self.layout == Layout::Debian && (paths.lib.is_some() || paths.lib32.is_some()) {
-            return Err(refusal(
-                "paths.lib with layout \"debian\": its links have fixed places",
-                "use layout \"run\"",
-            ));
-        }
-        let directories = [&paths.lib, &paths.lib32, &paths.bin, &paths.ld_cache];
-        let named = directories.into_iter().flatten();
-        let nodes = paths.dev.iter().flatten();
-        let decoys = self.decoy.iter().filter_map(|d| d.directory.as_ref());
-        for path in named.chain(nodes).chain(decoys) {
-            let is_plain = Path::new(path)
-                .components()
-                .all(|part| !matches!(part, std::path::Component::ParentDir));
-            let is_absolute = path.starts_with('/') && path.len() > 1;
-            if !(path.is_empty() || is_absolute && is_plain) {
-                return Err(refusal(
-                    format!("{path:?} is not an absolute path below the host"),
-                    "write it as the host sees it, from /, without \"..\"",
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn check_faults(&self) -> Result<(), Finding> {
-        let faults = &self.faults;
-        let stems = [&faults.missing, &faults.dangling, &faults.truncated];
-        for stem in stems.into_iter().flatten() {
-            if !LIBRARIES.iter().any(|library| library.stem == stem) {
-                return Err(refusal(
-                    format!("faults name {stem:?}, which no driver has"),
-                    "name a library by its stem, like \"libcuda\"",
-                ));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A finding of this crate.
-pub(crate) fn refusal(message: impl Into<String>, remedy: impl Into<String>) -> Finding {
-    Finding::new(Code::Sim, message, remedy)
-}
-
-/// The branch of a driver version: 550 of "550.163.01".
-pub(crate) fn version_branch(version: &str) -> Result<u32, Finding> {
-    let branch = version
-        .split('.')
-        .next()
-        .and_then(|part| part.parse().ok())
-        .filter(|_| is_dotted_number(version) && version.contains('.'));
-    branch.ok_or_else(|| {
-        refusal(
-            format!("{version:?} is not a driver version"),
-            "write it as \"550.163.01\"",
-        )
-    })
-}
-
-fn is_dotted_number(text: &str) -> bool {
-    text.len() <= 32
-        && text
-            .split('.')
-            .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
 }

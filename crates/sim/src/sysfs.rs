@@ -3,8 +3,9 @@
 use oci_gpu::finding::Finding;
 
 use crate::dev::DRM_MAJOR;
+use crate::driver::{Flavour, Module};
 use crate::gpu::Gpu;
-use crate::spec::{Flavour, HostSpec, Layout, Module};
+use crate::spec::{HostSpec, Layout};
 use crate::tree::Tree;
 
 /// Modes of sysfs files.

@@ -12,7 +12,8 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use oci_gpu::Host;
 use oci_gpu::finding::Finding;
 
-use crate::spec::{Nodes, refusal};
+use crate::check::refusal;
+use crate::spec::Nodes;
 
 /// What was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,6 +88,18 @@ impl Tree {
 
     pub(crate) fn finish(self) -> Created {
         self.created
+    }
+
+    /// Removes everything in the directory, as far as possible. For a tree that was empty at first.
+    pub(crate) fn clear(&self) {
+        for entry in fs::read_dir(&self.created.root)
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let path = entry.path();
+            let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
+        }
     }
 
     /// The directory at `path`, made with its parents where it is missing.
@@ -261,6 +274,7 @@ fn set_mode(path: &Path, mode: u32) -> Result<(), Finding> {
 fn cannot(what: &str, path: &Path, why: &io::Error) -> Finding {
     let remedy = match why.kind() {
         io::ErrorKind::AlreadyExists => "choose an empty directory",
+        io::ErrorKind::NotADirectory => "name a directory",
         io::ErrorKind::PermissionDenied => "choose a directory that you may write",
         _ => "",
     };

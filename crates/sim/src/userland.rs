@@ -4,14 +4,17 @@ use oci_gpu::elf::{Class, Machine};
 use oci_gpu::finding::Finding;
 use oci_gpu::ldcache::{self, Cache, Entry};
 
+use crate::check::version_branch;
 use crate::config;
 use crate::debian;
+use crate::driver::{Driver, Package};
 use crate::elf::{SharedObject, Target};
 use crate::layout::{DRIVER_CONTAINER_ROOT, Directories};
-use crate::libraries::{DevLink, FileVersion, HOST_LIBRARIES, LIBRARIES, Library, Origin, Place};
+use crate::libraries::{HOST_LIBRARIES, LIBRARIES, Library, Origin, Place};
 use crate::nixos;
+use crate::plain;
 use crate::programs;
-use crate::spec::{Driver, HostSpec, Layout, Package, version_branch};
+use crate::spec::{HostSpec, Layout};
 use crate::tree::Tree;
 
 /// Writes the user-space side of the host.
@@ -19,10 +22,7 @@ pub(crate) fn create(spec: &HostSpec, tree: &mut Tree) -> Result<(), Finding> {
     let directories = Directories::of(spec);
     if spec.layout == Layout::DriverContainer {
         // The host has a loader and a cache too, and neither knows a driver.
-        let host = Directories {
-            root: "",
-            ..Directories::of(spec)
-        };
+        let host = Directories::around_container(spec);
         let mut entries = Vec::new();
         system(spec, &host, &mut entries, tree)?;
         write_cache(&host, entries, tree)?;
@@ -38,6 +38,9 @@ pub(crate) fn create(spec: &HostSpec, tree: &mut Tree) -> Result<(), Finding> {
             entries: &mut entries,
             tree,
         };
+        if directories.merged_usr {
+            config::driver_loader(spec, driver, &directories, install.tree)?;
+        }
         for set in sets(spec, driver)? {
             install.libraries(&set)?;
         }
@@ -57,7 +60,7 @@ pub(crate) struct LibrarySet<'a> {
     pub(crate) version: &'a str,
     pub(crate) branch: u32,
     /// Another directory than the layout's.
-    directory: Option<&'a str>,
+    pub(crate) directory: Option<&'a str>,
     /// Whether links and the cache lead to it.
     pub(crate) preferred: bool,
     /// Whether it belongs to the host's driver, so that faults apply to it.
@@ -83,6 +86,8 @@ fn sets<'a>(spec: &'a HostSpec, driver: &'a Driver) -> Result<Vec<LibrarySet<'a>
             is_decoy: true,
         });
     }
+    // As the loader's configuration names the directories: the cache keeps that order.
+    sets.sort_by_key(|set| !(set.preferred && set.directory.is_some()));
     Ok(sets)
 }
 
@@ -108,7 +113,8 @@ impl Install<'_, '_> {
         for library in LIBRARIES {
             if self.has(library, set) {
                 self.library(library, set, self.spec.arch.target())?;
-                if library.compat32 && self.driver.compat32 {
+                // A named directory has room for one word size only.
+                if library.compat32 && self.driver.compat32 && set.directory.is_none() {
                     self.library(library, set, Target::I386)?;
                 }
             }
@@ -119,7 +125,10 @@ impl Install<'_, '_> {
     fn has(&self, library: &Library, set: &LibrarySet) -> bool {
         let ships = library.origin == Origin::All || self.spec.layout != Layout::Debian;
         let is_missing = self.spec.faults.missing.iter().any(|s| s == library.stem);
-        self.driver.packages.contains(&library.package)
+        // The X server's modules lie elsewhere.
+        let fits = set.directory.is_none()
+            || !matches!(library.place, Place::XorgDriver | Place::XorgExtension);
+        fits && self.driver.packages.contains(&library.package)
             && library.in_branch(set.branch)
             && ships
             && (set.is_decoy || !is_missing)
@@ -135,14 +144,14 @@ impl Install<'_, '_> {
         if self.spec.layout == Layout::Debian && set.directory.is_none() {
             debian::library(self, library, &file, set, target)
         } else {
-            self.plain_library(library, &file, set, target)
+            plain::library(self, library, &file, set, target)
         }
     }
 
     fn file(&self, library: &Library, set: &LibrarySet, target: Target) -> LibraryFile {
-        let name = library.file_name(set.version, set.branch);
+        let name = library.file_name(set.version);
         let soname = library.soname(&name);
-        let mut needed = library.needed(set.version, set.branch);
+        let mut needed = library.needed(set.version);
         if self.driver.strict_needed {
             needed.extend(library.foreign.iter().map(|&name| name.to_owned()));
         }
@@ -170,64 +179,6 @@ impl Install<'_, '_> {
         }
     }
 
-    /// The library in the layouts of everybody but Debian: files and links in one directory.
-    fn plain_library(
-        &mut self,
-        library: &Library,
-        file: &LibraryFile,
-        set: &LibrarySet,
-        target: Target,
-    ) -> Result<(), Finding> {
-        let beside = set.directory.is_none();
-        // Such a file is there once, whatever the driver's version.
-        if set.is_decoy && beside && library.version != FileVersion::Driver {
-            return Ok(());
-        }
-        let directory = self.directory(library, set, target);
-        self.write(&directory, file)?;
-        // Beside another driver's files, only one of them has the links.
-        if !set.preferred && beside {
-            self.cache_file_name(&directory, file, target);
-            return Ok(());
-        }
-        if let Some(soname) = &file.soname {
-            if *soname != file.name {
-                self.link(&directory, soname, &file.name)?;
-            }
-            if matches!(library.dev_link, DevLink::All | DevLink::Installer) {
-                self.link(&directory, &format!("{}.so", library.stem), soname)?;
-            }
-        }
-        if let Some(name) = extra_link(library.stem) {
-            self.link(&directory, name, &file.name)?;
-        }
-        if library.stem == "libnvidia-allocator"
-            && self.driver.packages.contains(&Package::Graphics)
-        {
-            let gbm = format!("{directory}/gbm");
-            self.link(&gbm, "nvidia-drm_gbm.so", "../libnvidia-allocator.so.1")?;
-        }
-        if set.preferred {
-            self.cache_library(&directory, library, file, target);
-        }
-        Ok(())
-    }
-
-    /// The directory of a library, below the driver's root.
-    fn directory(&self, library: &Library, set: &LibrarySet, target: Target) -> String {
-        let lib = match (set.directory, target) {
-            (Some(directory), _) => directory,
-            (None, Target::I386) => &self.directories.lib32,
-            (None, _) => &self.directories.lib,
-        };
-        match library.place {
-            Place::Public | Place::PublicGlx | Place::Private | Place::UsrLib => lib.to_owned(),
-            Place::Vdpau => format!("{lib}/vdpau"),
-            Place::XorgDriver => format!("{}/drivers", self.directories.xorg),
-            Place::XorgExtension => format!("{}/extensions", self.directories.xorg),
-        }
-    }
-
     pub(crate) fn write(&mut self, directory: &str, file: &LibraryFile) -> Result<(), Finding> {
         let root = self.directories.root;
         match &file.bytes {
@@ -248,51 +199,10 @@ impl Install<'_, '_> {
         self.tree.link(&format!("{root}{directory}/{name}"), target)
     }
 
-    /// Enters the names of a library's links, as ldconfig would.
-    fn cache_library(
-        &mut self,
-        directory: &str,
-        library: &Library,
-        file: &LibraryFile,
-        target: Target,
-    ) {
-        if !matches!(
-            library.place,
-            Place::Public | Place::PublicGlx | Place::Private | Place::UsrLib
-        ) {
-            return;
-        }
-        self.cache(
-            directory,
-            file.soname.as_ref().unwrap_or(&file.name),
-            target,
-        );
-        if matches!(library.dev_link, DevLink::All | DevLink::Installer) {
-            self.cache(directory, &format!("{}.so", library.stem), target);
-        }
-    }
-
-    /// Enters a library whose soname is its file name; the others' sonames belong to another file.
-    fn cache_file_name(&mut self, directory: &str, file: &LibraryFile, target: Target) {
-        if file.soname.as_ref() == Some(&file.name) {
-            self.cache(directory, &file.name, target);
-        }
-    }
-
     /// Enters one name of a directory.
     pub(crate) fn cache(&mut self, directory: &str, name: &str, target: Target) {
         let entry = entry(self.directories, directory, name, target);
         self.entries.extend(entry);
-    }
-}
-
-/// Links that NVIDIA's installer makes beside the soname's.
-fn extra_link(stem: &str) -> Option<&'static str> {
-    match stem {
-        "libGLX_nvidia" => Some("libGLX_indirect.so.0"),
-        "libglxserver_nvidia" => Some("libglxserver_nvidia.so"),
-        "libnvidia-vulkan-producer" => Some("libnvidia-vulkan-producer.so"),
-        _ => None,
     }
 }
 
@@ -327,12 +237,7 @@ fn system(
         tree.link_if_absent(&format!("{root}/{name}"), &format!("usr/{name}"))?;
     }
     config::loader(spec, directories, tree)?;
-    let layout_directories = Directories::of(&HostSpec {
-        arch: spec.arch,
-        layout: spec.layout,
-        ..HostSpec::default()
-    });
-    let lib = &layout_directories.lib;
+    let lib = &Directories::of_layout(spec).lib;
     let target = spec.arch.target();
     for (stem, soname, file) in HOST_LIBRARIES {
         let soname = format!("{stem}.so.{soname}");

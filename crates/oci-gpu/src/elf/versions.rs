@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::image::Image;
 use super::{ElfError, NEEDED_LIMIT, ReadAt};
 
-/// Most versions that a file may need, of all libraries together. The C library has some 60.
+/// Most libraries and versions that a file may need together. The C library has some 60 versions.
 const VERSION_LIMIT: usize = 1024;
 
 /// Size of `Elf32_Verneed`, `Elf64_Verneed` and of the `Vernaux` ones, which are all alike.
@@ -27,7 +27,7 @@ pub struct VersionNeed {
 /// Apart from [`read`](super::read), which most callers do with.
 ///
 /// # Errors
-/// As those of [`read`](super::read), and more than 256 libraries or 1024 versions.
+/// As those of [`read`](super::read), and more than 256 libraries, or 1024 libraries and versions.
 pub fn version_needs(file: &impl ReadAt) -> Result<Vec<VersionNeed>, ElfError> {
     let mut image = Image::open(file)?;
     let Some(address) = image.value(DT_VERNEED) else {
@@ -41,27 +41,21 @@ pub fn version_needs(file: &impl ReadAt) -> Result<Vec<VersionNeed>, ElfError> {
         )));
     }
 
+    // All offsets first, then all names: the records are in one place, the names in another.
     let mut offset = image.file_offset(address)?;
     let mut names = Vec::new();
     let mut version_counts = Vec::new();
     for _ in 0..count {
         let library = Record::read(&mut image, offset)?;
         names.push(library.file);
-        version_counts.push(library.versions);
-
-        let mut version_offset = step(offset, library.first)?;
-        for left in (0..library.versions).rev() {
-            if names.len() >= VERSION_LIMIT {
-                return Err(ElfError::Malformed(format!(
-                    "needed versions are over the limit of {VERSION_LIMIT}"
-                )));
-            }
-            let (name, next) = read_version(&mut image, version_offset)?;
-            names.push(name);
-            if left > 0 {
-                version_offset = step(version_offset, next)?;
-            }
-        }
+        let before = names.len();
+        read_versions(
+            &mut image,
+            step(offset, library.first)?,
+            library.versions,
+            &mut names,
+        )?;
+        version_counts.push(names.len() - before);
         if library.next == 0 {
             break;
         }
@@ -73,7 +67,7 @@ pub fn version_needs(file: &impl ReadAt) -> Result<Vec<VersionNeed>, ElfError> {
         let file = names.next()?;
         Some(VersionNeed {
             file,
-            versions: names.by_ref().take(count.into()).collect(),
+            versions: names.by_ref().take(count).collect(),
         })
     });
     Ok(needs.collect())
@@ -103,15 +97,30 @@ impl Record {
     }
 }
 
-/// `Vernaux`: the offset of the version's name in the string table, and the step to the next.
-fn read_version(image: &mut Image<'_>, offset: u64) -> Result<(u64, u32), ElfError> {
+/// Adds the string-table offsets of up to `count` versions (`Vernaux`) to `names`.
+fn read_versions(
+    image: &mut Image<'_>,
+    mut offset: u64,
+    count: u16,
+    names: &mut Vec<u64>,
+) -> Result<(), ElfError> {
     let order = image.byte_order;
-    let bytes = image.window.bytes(offset, RECORD)?;
-    let name: u32 = bytes.pread_with(8, order).map_err(malformed)?;
-    Ok((
-        u64::from(name),
-        bytes.pread_with(12, order).map_err(malformed)?,
-    ))
+    for _ in 0..count {
+        if names.len() >= VERSION_LIMIT {
+            return Err(ElfError::Malformed(format!(
+                "needed libraries and versions are over the limit of {VERSION_LIMIT}"
+            )));
+        }
+        let bytes = image.window.bytes(offset, RECORD)?;
+        let name: u32 = bytes.pread_with(8, order).map_err(malformed)?;
+        let next: u32 = bytes.pread_with(12, order).map_err(malformed)?;
+        names.push(u64::from(name));
+        if next == 0 {
+            break;
+        }
+        offset = step(offset, next)?;
+    }
+    Ok(())
 }
 
 fn step(offset: u64, step: u32) -> Result<u64, ElfError> {
