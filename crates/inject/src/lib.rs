@@ -69,16 +69,19 @@ pub fn apply(
     let mut receipt = Receipt::default();
     let sources = Sources::open(plan, host, &mut receipt)?;
     let rules = match devices {
-        Devices::Leave => None,
+        Devices::Leave => cgroup::Added::default(),
         Devices::Allow => cgroup::allow(plan, &container, &mut receipt)?,
     };
-    let entered = container.enter()?;
-    steps::apply(plan, &sources, &entered, &mut receipt, interrupted).inspect_err(|_| {
-        if let Some(rules) = rules {
+    let carried_out = container
+        .enter()
+        .and_then(|entered| steps::apply(plan, &sources, &entered, &mut receipt, interrupted));
+    match carried_out {
+        Ok(()) => Ok(receipt),
+        Err(finding) => {
             rules.undo();
+            Err(finding)
         }
-    })?;
-    Ok(receipt)
+    }
 }
 
 /// What happens to the container's device rules.

@@ -132,7 +132,7 @@ fn replace(root: &Rootfs, name: &str, content: &[u8], undo: &mut Undo) -> Result
         }
         made
     };
-    root.create(&directory, etc, make).map_err(|e| {
+    root.create(&directory, make).map_err(|e| {
         let mut finding = match e {
             CreateError::Os(e @ (Errno::EISDIR | Errno::EBUSY)) => {
                 let why = if e == Errno::EISDIR { "it is a directory" } else { "something is mounted on it" };

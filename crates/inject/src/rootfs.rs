@@ -34,7 +34,23 @@ pub(crate) struct Rootfs {
     mount: Option<MountFacts>,
     writable: OnceCell<OwnedFd>,
     // Some fifty files lie in five directories: each is resolved once, and held.
-    directories: RefCell<HashMap<PathBuf, Rc<OwnedFd>>>,
+    directories: RefCell<HashMap<PathBuf, Rc<Directory>>>,
+}
+
+/// A directory of the container, held open.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    fd: OwnedFd,
+    path: PathBuf,
+    /// Whether what is created in it changes the container's own root, or a mount that the runtime
+    /// made, and nothing else.
+    ours: bool,
+}
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
 }
 
 impl Rootfs {
@@ -76,7 +92,7 @@ impl Rootfs {
 
     /// The directory at `path`, made with all its parents where missing (0755, owned by the
     /// container's root).
-    pub(crate) fn directory(&self, path: &Path, undo: &mut Undo) -> Result<Rc<OwnedFd>, Finding> {
+    pub(crate) fn directory(&self, path: &Path, undo: &mut Undo) -> Result<Rc<Directory>, Finding> {
         if let Some(known) = self.directories.borrow().get(path) {
             return Ok(Rc::clone(known));
         }
@@ -85,7 +101,8 @@ impl Rootfs {
             Err(Errno::ENOENT) => self.make_directory(path, undo)?,
             other => other.map_err(|e| bad_target(path, e))?,
         };
-        let found = Rc::new(found);
+        let ours = self.is_ours(found.as_fd(), path);
+        let found = Rc::new(Directory { fd: found, path: path.to_path_buf(), ours });
         self.directories.borrow_mut().insert(path.to_path_buf(), Rc::clone(&found));
         Ok(found)
     }
@@ -94,45 +111,47 @@ impl Rootfs {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(bad_target(path, Errno::EINVAL));
         };
-        let parent_fd = self.directory(parent, undo)?;
+        let parent = self.directory(parent, undo)?;
         let made = |at: BorrowedFd<'_>| mkdirat(at, name, Mode::from_bits_truncate(0o755));
-        if let Some(at) = self.create(&parent_fd, parent, made).map_err(|e| e.at(path))? {
-            undo.remove_directory(at, name);
+        if self.create(&parent, made).map_err(|e| e.at(path))?.is_some() {
+            undo.remove_directory(self.writer(&parent), name);
         }
         self.find(path, OFlag::O_PATH | OFlag::O_DIRECTORY).map_err(|e| bad_target(path, e))
     }
 
-    /// Runs `make`, which creates something in the directory `parent` at `path`, where that changes
-    /// the container's own root or a mount that the runtime made, and nothing else. Returns the
-    /// directory's descriptor if it did, and `None` if the name was there already.
+    /// Runs `make`, which creates something in `parent`. Returns what it made, and `None` if the
+    /// name was there already.
     ///
     /// A root that is read-only already (crun's stage createContainer) is written through a private
     /// copy of its mount without that flag.
     pub(crate) fn create<T>(
         &self,
-        parent: &Rc<OwnedFd>,
-        path: &Path,
+        parent: &Directory,
         make: impl Fn(BorrowedFd<'_>) -> Result<T, Errno>,
-    ) -> Result<Option<Rc<OwnedFd>>, CreateError> {
-        if !self.may_create_in(parent.as_fd(), path) {
+    ) -> Result<Option<T>, CreateError> {
+        if !parent.ours {
             return Err(CreateError::Volume);
         }
-        match make(parent.as_fd()) {
-            Ok(_) => Ok(Some(Rc::clone(parent))),
+        let made = match make(parent.as_fd()) {
+            Err(Errno::EROFS) => make(self.writable_directory(parent)?.as_fd()),
+            other => other,
+        };
+        match made {
+            Ok(made) => Ok(Some(made)),
             Err(Errno::EEXIST) => Ok(None),
-            Err(Errno::EROFS) => {
-                let copy = Rc::new(self.writable_directory(parent.as_fd(), path)?);
-                match make(copy.as_fd()) {
-                    Ok(_) => Ok(Some(copy)),
-                    Err(Errno::EEXIST) => Ok(None),
-                    Err(e) => Err(CreateError::Os(e)),
-                }
-            }
             Err(e) => Err(CreateError::Os(e)),
         }
     }
 
-    fn may_create_in(&self, directory: BorrowedFd<'_>, path: &Path) -> bool {
+    /// A descriptor of `directory` through which it can be written.
+    pub(crate) fn writer(&self, directory: &Rc<Directory>) -> Rc<dyn AsFd> {
+        match self.writable.get().map(|_| self.writable_directory(directory)) {
+            Some(Ok(copy)) => Rc::new(copy),
+            _ => Rc::clone(directory) as Rc<dyn AsFd>,
+        }
+    }
+
+    fn is_ours(&self, directory: BorrowedFd<'_>, path: &Path) -> bool {
         let below_runtime_mount = path
             .components()
             .find_map(|c| match c {
@@ -153,12 +172,8 @@ impl Rootfs {
         }
     }
 
-    /// `directory`, which is at `path`, through a copy of the root's mount that can be written.
-    pub(crate) fn writable_directory(
-        &self,
-        directory: BorrowedFd<'_>,
-        path: &Path,
-    ) -> Result<OwnedFd, CreateError> {
+    /// `directory` through a copy of the root's mount that can be written.
+    fn writable_directory(&self, directory: &Directory) -> Result<OwnedFd, CreateError> {
         if self.writable.get().is_none() {
             let copy = clone_tree(self.root.as_fd())?;
             set_attributes(copy.as_fd(), 0, attr::RDONLY)?;
@@ -166,7 +181,7 @@ impl Rootfs {
             let _ = self.writable.set(copy);
         }
         let Some(copy) = self.writable.get() else { return Err(CreateError::Os(Errno::EROFS)) };
-        let found = in_root(copy.as_fd(), path, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+        let found = in_root(copy.as_fd(), &directory.path, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
         let same = |a: FileStat, b: FileStat| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino);
         match same(fstat(&found)?, fstat(directory)?) {
             true => Ok(found),

@@ -28,6 +28,15 @@ pub(crate) struct Source {
     pub(crate) device: Option<(u64, u64)>,
 }
 
+impl Source {
+    /// Whether the file of which `stat` tells is this one, or the same device by another node.
+    pub(crate) fn is_at(&self, stat: &FileStat) -> bool {
+        let device = || (major(stat.st_rdev), minor(stat.st_rdev));
+        let same_device = self.device.is_some_and(|d| kind_of(stat) == SFlag::S_IFCHR && d == device());
+        Identity::of(stat) == self.file || same_device
+    }
+}
+
 /// A file, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
@@ -43,7 +52,7 @@ impl Identity {
 
 /// The host files of a plan, by their paths on the host.
 #[derive(Debug)]
-pub struct Sources {
+pub(crate) struct Sources {
     files: HashMap<PathBuf, Source>,
 }
 
@@ -53,7 +62,7 @@ impl Sources {
     ///
     /// # Errors
     /// [`Code::HostRead`], [`Code::SourceChanged`], [`Code::NodeWrong`], [`Code::Mount`].
-    pub fn open(plan: &Plan, host: &Host, receipt: &mut Receipt) -> Result<Sources, Finding> {
+    pub(crate) fn open(plan: &Plan, host: &Host, receipt: &mut Receipt) -> Result<Sources, Finding> {
         let mut sources = Sources { files: HashMap::new() };
         for action in &plan.actions {
             let (path, opened) = match &action.what {

@@ -1,13 +1,13 @@
 //! One function an operation: what a plan says, done below the container's root.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, readlinkat, renameat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, major, minor, mkdirat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
 use oci_gpu::finding::{Code, Finding};
@@ -16,7 +16,7 @@ use oci_gpu_sys::mount::move_mount;
 
 use crate::container::Entered;
 use crate::fail::failed;
-use crate::rootfs::{Rootfs, bad_target, create_entry, entry};
+use crate::rootfs::{Directory, Rootfs, bad_target, create_entry, entry};
 use crate::sources::{Identity, Source, Sources};
 use crate::undo::Undo;
 use crate::{Receipt, loader_cache, view};
@@ -92,25 +92,25 @@ fn bind(
     undo: &mut Undo,
 ) -> Result<Outcome, Finding> {
     let (directory, name) = place(root, target, undo)?;
+    let make = |at: BorrowedFd<'_>| match source.is_directory {
+        true => mkdirat(at, name, Mode::from_bits_truncate(0o755)),
+        false => create_entry(at, name, 0o644).map(drop),
+    };
     let found = match entry(directory.as_fd(), name, OFlag::O_PATH) {
         Ok(found) => {
             let stat = fstat(&found).map_err(|e| bad_target(target, e))?;
-            if Identity::of(&stat) == source.file || source.device.is_some() && device_of(&stat) == source.device {
+            if source.is_at(&stat) {
                 return Ok(Outcome::Present);
             }
             fits(source, &stat, target)?;
             found
         }
         Err(Errno::ENOENT) => {
-            let make = |at: std::os::fd::BorrowedFd<'_>| match source.is_directory {
-                true => mkdirat(at, name, Mode::from_bits_truncate(0o755)),
-                false => create_entry(at, name, 0o644).map(drop),
-            };
-            let parent = target.parent().unwrap_or(Path::new("/"));
-            match (root.create(&directory, parent, make).map_err(|e| e.at(target))?, source.is_directory) {
-                (Some(at), true) => undo.remove_directory(at, name),
-                (Some(at), false) => undo.remove_file(at, name),
-                (None, _) => {}
+            if root.create(&directory, make).map_err(|e| e.at(target))?.is_some() {
+                match source.is_directory {
+                    true => undo.remove_directory(root.writer(&directory), name),
+                    false => undo.remove_file(root.writer(&directory), name),
+                }
             }
             entry(directory.as_fd(), name, OFlag::O_PATH).map_err(|e| bad_target(target, e))?
         }
@@ -120,20 +120,23 @@ fn bind(
         .map_err(|e| failed(Code::Mount, format!("mount on {} in the container", target.display()), e))?;
     // Who can rename in the container may have moved the target away: what is at the path now?
     let mounted = entry(directory.as_fd(), name, OFlag::O_PATH);
-    let is_ours = |fd: &OwnedFd| fstat(fd).is_ok_and(|s| Identity::of(&s) == source.file);
     match mounted {
-        Ok(mounted) if is_ours(&mounted) => undo.unmount(mounted),
+        Ok(mounted) if fstat(&mounted).is_ok_and(|s| Identity::of(&s) == source.file) => {
+            undo.unmount(mounted);
+            Ok(Outcome::Done)
+        }
         _ => {
-            // The detached tree's descriptor names the mount wherever it went.
-            undo.unmount(source.tree.try_clone().map_err(|e| failed(Code::Mount, "dup", e))?);
-            return Err(Finding::new(
+            // The source's descriptor names the mount wherever it went.
+            if let Ok(mount) = source.tree.try_clone() {
+                undo.unmount(mount);
+            }
+            Err(Finding::new(
                 Code::Target,
                 format!("{} of the container was changed by somebody while it was mounted on", target.display()),
                 "see who else has this root or a volume in it",
-            ));
+            ))
         }
     }
-    Ok(Outcome::Done)
 }
 
 /// The kernel would mount on a FIFO or on a symbolic link; nothing of that kind belongs there.
@@ -156,11 +159,6 @@ fn fits(source: &Source, stat: &FileStat, target: &Path) -> Result<(), Finding> 
         format!("{} of the container is {what}, and is not replaced", target.display()),
         "remove it from the image",
     ))
-}
-
-fn device_of(stat: &FileStat) -> Option<(u64, u64)> {
-    let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
-    (kind == SFlag::S_IFCHR).then(|| (major(stat.st_rdev), minor(stat.st_rdev)))
 }
 
 /// A link that holds something else is replaced: the names are the driver's, and an image that was
@@ -187,7 +185,7 @@ fn link(
         Err(Errno::ENOENT) => None,
         Err(e) => return Err(bad_target(target, e)),
     };
-    let make = |at: std::os::fd::BorrowedFd<'_>| {
+    let make = |at: BorrowedFd<'_>| {
         if held.is_none() {
             return symlinkat(points_to, at, name);
         }
@@ -195,12 +193,11 @@ fn link(
         symlinkat(points_to, at, TEMPORARY)?;
         renameat(at, TEMPORARY, at, name)
     };
-    let parent = target.parent().unwrap_or(Path::new("/"));
-    let made = root.create(&directory, parent, make).map_err(|e| e.at(target))?;
-    match (made, held) {
-        (Some(at), Some(held)) => undo.restore_link(at, name, held.into()),
-        (Some(at), None) => undo.remove_file(at, name),
-        (None, _) => {}
+    if root.create(&directory, make).map_err(|e| e.at(target))?.is_some() {
+        match held {
+            Some(held) => undo.restore_link(root.writer(&directory), name, held.into()),
+            None => undo.remove_file(root.writer(&directory), name),
+        }
     }
     Ok(Outcome::Done)
 }
@@ -210,7 +207,7 @@ fn place<'a>(
     root: &Rootfs,
     target: &'a Path,
     undo: &mut Undo,
-) -> Result<(Rc<OwnedFd>, &'a OsStr), Finding> {
+) -> Result<(Rc<Directory>, &'a OsStr), Finding> {
     match (target.parent(), target.file_name()) {
         (Some(parent), Some(name)) => Ok((root.directory(parent, undo)?, name)),
         _ => Err(bad_target(target, Errno::EINVAL)),

@@ -19,9 +19,9 @@ pub(crate) struct Undo {
 
 enum Done {
     Mounted(OwnedFd),
-    File(Rc<OwnedFd>, OsString),
-    Directory(Rc<OwnedFd>, OsString),
-    Link { directory: Rc<OwnedFd>, name: OsString, held: PathBuf },
+    File(Rc<dyn AsFd>, OsString),
+    Directory(Rc<dyn AsFd>, OsString),
+    Link { directory: Rc<dyn AsFd>, name: OsString, held: PathBuf },
 }
 
 impl Undo {
@@ -31,17 +31,17 @@ impl Undo {
     }
 
     /// A file or link of that name was made.
-    pub(crate) fn remove_file(&mut self, directory: Rc<OwnedFd>, name: &OsStr) {
+    pub(crate) fn remove_file(&mut self, directory: Rc<dyn AsFd>, name: &OsStr) {
         self.done.push(Done::File(directory, name.to_os_string()));
     }
 
     /// A directory of that name was made.
-    pub(crate) fn remove_directory(&mut self, directory: Rc<OwnedFd>, name: &OsStr) {
+    pub(crate) fn remove_directory(&mut self, directory: Rc<dyn AsFd>, name: &OsStr) {
         self.done.push(Done::Directory(directory, name.to_os_string()));
     }
 
     /// A link that held `held` was replaced.
-    pub(crate) fn restore_link(&mut self, directory: Rc<OwnedFd>, name: &OsStr, held: PathBuf) {
+    pub(crate) fn restore_link(&mut self, directory: Rc<dyn AsFd>, name: &OsStr, held: PathBuf) {
         let name = name.to_os_string();
         self.done.push(Done::Link { directory, name, held });
     }
@@ -83,14 +83,14 @@ impl Done {
                 let _ = umount2(own.as_str(), MntFlags::MNT_DETACH);
             }
             Done::File(directory, name) => {
-                let _ = unlinkat(&*directory, name.as_os_str(), UnlinkatFlags::NoRemoveDir);
+                let _ = unlinkat(directory.as_fd(), name.as_os_str(), UnlinkatFlags::NoRemoveDir);
             }
             Done::Directory(directory, name) => {
-                let _ = unlinkat(&*directory, name.as_os_str(), UnlinkatFlags::RemoveDir);
+                let _ = unlinkat(directory.as_fd(), name.as_os_str(), UnlinkatFlags::RemoveDir);
             }
             Done::Link { directory, name, held } => {
-                if symlinkat(&held, &*directory, TEMPORARY).is_ok() {
-                    let _ = renameat(&*directory, TEMPORARY, &*directory, name.as_os_str());
+                if symlinkat(&held, directory.as_fd(), TEMPORARY).is_ok() {
+                    let _ = renameat(directory.as_fd(), TEMPORARY, directory.as_fd(), name.as_os_str());
                 }
             }
         }

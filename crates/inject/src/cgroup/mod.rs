@@ -1,24 +1,20 @@
 //! Device rules of a container's control group: version 1 by its files, version 2 by its programs.
 //!
-//! The group is found by mounting the hierarchy anew, detached and unseen, and following the path
-//! of /proc/PID/cgroup in it. Both are relative to the caller's cgroup namespace, so the way is the
-//! same on the host and in the stage createContainer, whatever is mounted on /sys/fs/cgroup.
+//! The group is found by the path of /proc/PID/cgroup, which is relative to the root of the caller's
+//! cgroup namespace: below /sys/fs/cgroup for who is in the host's namespace, and otherwise (stage
+//! createContainer with a private one) in a mount of the hierarchy of our own, detached and unseen,
+//! whose root is the namespace's. The latter alone would do, but mounting a hierarchy of version 1
+//! takes the kernel some ten milliseconds.
 
+mod find;
 mod program;
 mod v1;
 mod v2;
 
-use std::ffi::CString;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
-
-use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 
 use oci_gpu::finding::{Code, Finding};
 use oci_gpu::plan::{Operation, Plan, Skipped};
-use oci_gpu_sys::mount::new_filesystem;
 
 use crate::fail::failed;
 use crate::loader_cache::read_bounded;
@@ -32,17 +28,19 @@ pub(crate) struct Device {
 }
 
 /// Rules that were added, so that they can be taken back.
-#[derive(Debug)]
-pub(crate) enum Added {
-    V1(v1::Added),
-    V2(v2::Added),
+#[derive(Debug, Default)]
+pub(crate) struct Added {
+    v1: Option<v1::Added>,
+    v2: Option<v2::Added>,
 }
 
 impl Added {
     pub(crate) fn undo(self) {
-        match self {
-            Added::V1(added) => added.undo(),
-            Added::V2(added) => added.undo(),
+        if let Some(added) = self.v2 {
+            added.undo();
+        }
+        if let Some(added) = self.v1 {
+            added.undo();
         }
     }
 }
@@ -59,7 +57,7 @@ pub(crate) fn allow(
     plan: &Plan,
     container: &Container,
     receipt: &mut Receipt,
-) -> Result<Option<Added>, Finding> {
+) -> Result<Added, Finding> {
     let devices: Vec<Device> = plan
         .actions
         .iter()
@@ -69,30 +67,36 @@ pub(crate) fn allow(
         })
         .collect();
     if devices.is_empty() {
-        return Ok(None);
+        return Ok(Added::default());
     }
     let text = container.cgroup.try_clone().and_then(|f| read_bounded(f, 64 << 10));
     let text = text.map_err(|e| failed(Code::Cgroup, "read the container's cgroup file", e))?;
     let groups = Groups::parse(&String::from_utf8_lossy(&text));
-    let added = match (&groups.devices, &groups.unified) {
-        // Version 1's root group has no rules: then version 2 is in charge, if anything is.
-        (Some((controllers, path)), _) if path != "/" => {
-            open_v1(controllers, path).and_then(|g| Ok(v1::allow(g, &devices)?.map(Added::V1)))
-        }
-        (_, Some(path)) => {
-            open_v2(path).and_then(|g| Ok(v2::allow(g, &devices)?.map(Added::V2)))
-        }
-        _ => Ok(None),
-    };
-    match added {
+    let mut added = Added::default();
+    match extend(&groups, &devices, &mut added) {
+        Ok(()) => Ok(added),
         Err(Refused::Privilege(why)) => {
             let what = "device rules of the container's control group".to_owned();
             receipt.skipped.push(Skipped { what, why });
-            Ok(None)
+            Ok(added)
         }
-        Err(Refused::Failed(finding)) => Err(finding),
-        Ok(added) => Ok(added),
+        Err(Refused::Failed(finding)) => {
+            added.undo();
+            Err(finding)
+        }
     }
+}
+
+/// Both versions: a machine may have both, and either may hold the rules. What has none is left
+/// as it is.
+fn extend(groups: &Groups, devices: &[Device], added: &mut Added) -> Result<(), Refused> {
+    if let Some((controllers, path)) = &groups.devices {
+        added.v1 = v1::allow(find::v1(controllers, path)?, devices)?;
+    }
+    if let Some(path) = &groups.unified {
+        added.v2 = v2::allow(find::v2(path)?, devices)?;
+    }
+    Ok(())
 }
 
 /// Why rules were not changed.
@@ -153,37 +157,6 @@ impl Groups {
         }
         groups
     }
-}
-
-fn open_v1(controllers: &[String], path: &str) -> Result<OwnedFd, Refused> {
-    let names: Vec<CString> =
-        controllers.iter().filter_map(|c| CString::new(c.as_str()).ok()).collect();
-    let options: Vec<_> = names.iter().map(|n| (n.as_c_str(), None)).collect();
-    let tree = new_filesystem(c"cgroup", &options, 0)
-        .map_err(|e| Refused::new(format!("mount the hierarchy of {}", controllers.join(",")), e))?;
-    below(tree, path)
-}
-
-fn open_v2(path: &str) -> Result<OwnedFd, Refused> {
-    let tree = new_filesystem(c"cgroup2", &[], 0)
-        .map_err(|e| Refused::new("mount the cgroup2 hierarchy", e))?;
-    below(tree, path)
-}
-
-fn below(tree: OwnedFd, path: &str) -> Result<OwnedFd, Refused> {
-    let relative = Path::new(path.trim_start_matches('/'));
-    let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
-    let how = OpenHow::new()
-        .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
-    openat2(tree.as_fd(), relative, how).map_err(|e| match e {
-        Errno::EXDEV => Refused::Failed(Finding::new(
-            Code::Cgroup,
-            format!("the container's control group {path} lies outside of this process's cgroup namespace"),
-            "run the runtime in the host's cgroup namespace",
-        )),
-        e => Refused::new(format!("open the control group {path}"), e),
-    })
 }
 
 #[cfg(test)]

@@ -1,0 +1,73 @@
+//! The directory of a control group.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::sys::stat::{Mode, fstat, stat};
+use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, FsType, fstatfs};
+
+use oci_gpu::finding::{Code, Finding};
+use oci_gpu_sys::mount::new_filesystem;
+
+use super::Refused;
+
+/// Inode number of the first cgroup namespace (`PROC_CGROUP_INIT_INO`, include/linux/proc_ns.h).
+const INITIAL_NAMESPACE: u64 = 0xEFFF_FFFB;
+
+/// Inode number of the root of a hierarchy (fs/kernfs).
+const ROOT_INODE: u64 = 1;
+
+/// The group at `path` in version 1's hierarchy with exactly these controllers.
+pub(super) fn v1(controllers: &[String], path: &str) -> Result<OwnedFd, Refused> {
+    if let Some(root) = mounted("/sys/fs/cgroup/devices", CGROUP_SUPER_MAGIC) {
+        return below(root, path);
+    }
+    let names: Vec<CString> =
+        controllers.iter().filter_map(|c| CString::new(c.as_str()).ok()).collect();
+    let options: Vec<_> = names.iter().map(|n| (n.as_c_str(), None)).collect();
+    let root = new_filesystem(c"cgroup", &options, 0)
+        .map_err(|e| Refused::new(format!("mount the hierarchy of {}", controllers.join(",")), e))?;
+    below(root, path)
+}
+
+/// The group at `path` in version 2's hierarchy.
+pub(super) fn v2(path: &str) -> Result<OwnedFd, Refused> {
+    for place in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
+        if let Some(root) = mounted(place, CGROUP2_SUPER_MAGIC) {
+            return below(root, path);
+        }
+    }
+    let root = new_filesystem(c"cgroup2", &[], 0)
+        .map_err(|e| Refused::new("mount the cgroup2 hierarchy", e))?;
+    below(root, path)
+}
+
+/// The whole hierarchy where the host mounts it, for who is in the host's cgroup namespace.
+fn mounted(place: &str, kind: FsType) -> Option<OwnedFd> {
+    if stat("/proc/self/ns/cgroup").ok()?.st_ino != INITIAL_NAMESPACE {
+        return None;
+    }
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let root = open(place, flags, Mode::empty()).ok()?;
+    let is_kind = fstatfs(&root).ok()?.filesystem_type() == kind;
+    (is_kind && fstat(&root).ok()?.st_ino == ROOT_INODE).then_some(root)
+}
+
+fn below(root: OwnedFd, path: &str) -> Result<OwnedFd, Refused> {
+    let relative = Path::new(path.trim_start_matches('/'));
+    let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
+    let how = OpenHow::new()
+        .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+    openat2(root.as_fd(), relative, how).map_err(|e| match e {
+        Errno::EXDEV => Refused::Failed(Finding::new(
+            Code::Cgroup,
+            format!("the container's control group {path} lies outside of this process's cgroup namespace"),
+            "run the runtime in the host's cgroup namespace",
+        )),
+        e => Refused::new(format!("open the control group {path}"), e),
+    })
+}
