@@ -144,7 +144,7 @@ fn ours_comes_before_a_hwcaps_library_of_the_image() {
     );
     let library = ElfImage::library(machine, soname).build();
     tree.write(&format!("/image/{soname}"), &library);
-    // What every processor that glibc runs the test on supports at least, where there are levels.
+    // The lowest level that has a directory: x86-64 processors since 2009.
     tree.write(&format!("/image/glibc-hwcaps/x86-64-v2/{soname}"), &library);
     tree.write(&format!("/gpu/{soname}"), &library);
     assert_eq!(
