@@ -67,6 +67,8 @@ impl ElfImage {
         ] {
             dynamic.extend(names.into_iter().map(|name| (tag, intern(name))));
         }
+        // As linkers do it: DT_NEEDED first.
+        dynamic.sort_by_key(|(tag, _)| *tag);
         let versions = self.version_records(&mut intern);
 
         let versions_at = (header + strings.len() as u64).next_multiple_of(8);
