@@ -19,6 +19,7 @@
 
 pub mod capability;
 pub mod container;
+pub mod cuda_version;
 pub mod discover;
 pub mod driver_files;
 pub mod elf;

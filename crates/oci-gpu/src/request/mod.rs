@@ -21,6 +21,7 @@ mod env;
 mod mounts;
 mod names;
 mod read;
+pub mod require;
 
 use std::borrow::Cow;
 
