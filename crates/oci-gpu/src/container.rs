@@ -1,5 +1,7 @@
 //! What the library must know of a container: its config.json, and facts about its root.
 
+mod config_json;
+
 use std::path::PathBuf;
 
 use crate::elf::{Class, Machine};
@@ -40,26 +42,26 @@ pub struct Mount {
 }
 
 impl Container {
-    /// Parses config.json. Lenient where the specification leaves room: unknown fields, entries of
-    /// process.env without `=`, missing optional members.
+    /// Parses config.json. Lenient where the specification leaves room: unknown members, entries
+    /// of process.env without `=`, members that are missing or `null`. The list that
+    /// process.capabilities was before version 1.0.0-rc5 of the specification is read as the
+    /// bounding set; a list in a later version grants nothing.
+    ///
+    /// Every entry of process.env is copied; [`crate::Request::possible`] tells the containers that
+    /// ask for nothing apart without that.
     ///
     /// # Errors
-    /// A finding [`crate::Code::Bundle`] that names the member and the remedy.
+    /// A finding [`crate::Code::Bundle`] that names the member and the remedy: not JSON, a member
+    /// of the wrong type or given twice, more than [`CONFIG_LIMIT`] bytes, a root.path that is
+    /// missing, empty or `/`.
     pub fn parse(config: &[u8]) -> Result<Container, Finding> {
-        let v: serde_json::Value = serde_json::from_slice(config).map_err(|e| Finding::new(crate::Code::Bundle, e.to_string(), ""))?;
-        let mut c = Container::default();
-        c.root = v["root"]["path"].as_str().unwrap_or_default().into();
-        c.env = v["process"]["env"].as_array().into_iter().flatten().filter_map(|e| Some(e.as_str()?.to_owned())).collect();
-        Ok(c)
+        config_json::parse(config)
     }
 
-    /// The value of an environment variable; the last entry of the name wins, as for execve.
+    /// The value of an environment variable; the last entry of the name wins, as in the reference.
     pub fn env(&self, name: &str) -> Option<&str> {
-        self.env.iter().rev().find_map(|e| {
-            e.split_once('=')
-                .filter(|(n, _)| *n == name)
-                .map(|(_, v)| v)
-        })
+        let mut entries = self.env.iter().rev();
+        entries.find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='))
     }
 }
 
@@ -109,44 +111,53 @@ impl Default for ContainerFacts {
     }
 }
 
+#[cfg(target_arch = "aarch64")]
+mod native {
+    use super::{Class, Machine};
+    pub(super) const MACHINE: (Class, Machine) = (Class::Elf64, Machine::Aarch64);
+    pub(super) const MULTIARCH: &str = "/usr/lib/aarch64-linux-gnu";
+    pub(super) const MUSL_LOADER: &str = "/lib/ld-musl-aarch64.so.1";
+}
+
+#[cfg(not(target_arch = "aarch64"))]
+mod native {
+    use super::{Class, Machine};
+    pub(super) const MACHINE: (Class, Machine) = (Class::Elf64, Machine::X86_64);
+    pub(super) const MULTIARCH: &str = "/usr/lib/x86_64-linux-gnu";
+    pub(super) const MUSL_LOADER: &str = "/lib/ld-musl-x86_64.so.1";
+}
+
 impl ContainerFacts {
-    /// Facts from the answers to "does this path exist in the container's root?".
+    /// Facts from the answers to "does this path exist in the container's root?", asked for
+    /// absolute paths whose links are followed inside that root.
     ///
-    /// The directories are those that the reference uses: Debian's multiarch directory where the
-    /// root has /etc/debian_version, else /usr/lib64 (libnvidia-container, nvc_container.c).
+    /// | root | 64-bit | 32-bit (x86-64 only) |
+    /// |---|---|---|
+    /// | Debian and its kin (/etc/debian_version) | /usr/lib/MULTIARCH | /usr/lib/i386-linux-gnu |
+    /// | musl | /usr/lib | nowhere |
+    /// | others with /usr/lib32 | /usr/lib64 | /usr/lib32 |
+    /// | others, /usr/lib a directory apart from /usr/lib64 | /usr/lib64 | /usr/lib |
+    /// | others | /usr/lib64 | /usr/lib32 |
+    ///
+    /// The directories are those of the reference (libnvidia-container, nvc_container.c), musl's
+    /// excepted: its loader looks in /lib, /usr/local/lib and /usr/lib when it has no path file
+    /// (musl, ldso/dynlink.c), never in lib64. It cannot load the driver's 32-bit glibc libraries.
     pub fn of(exists: impl Fn(&str) -> bool) -> ContainerFacts {
-        let (native, multiarch, musl) = if cfg!(target_arch = "aarch64") {
-            (
-                (Class::Elf64, Machine::Aarch64),
-                "aarch64-linux-gnu",
-                "/lib/ld-musl-aarch64.so.1",
-            )
-        } else {
-            (
-                (Class::Elf64, Machine::X86_64),
-                "x86_64-linux-gnu",
-                "/lib/ld-musl-x86_64.so.1",
-            )
-        };
+        let native = native::MACHINE;
         let debian = exists("/etc/debian_version");
-        let lib_dir = match debian {
-            true => PathBuf::from("/usr/lib").join(multiarch),
-            false => PathBuf::from("/usr/lib64"),
-        };
-        let lib32_dir = match (native.1, debian) {
-            (Machine::X86_64, true) => Some(PathBuf::from("/usr/lib/i386-linux-gnu")),
-            (Machine::X86_64, false) => Some(PathBuf::from("/usr/lib32")),
-            _ => None,
-        };
-        let libc = if exists(musl) {
-            Libc::Musl
-        } else {
-            Libc::Glibc
+        // glibc distributions have a musl package too: there the loader is a guest.
+        let musl = !debian && exists(native::MUSL_LOADER) && !exists("/lib64/libc.so.6");
+        let (lib_dir, lib32_dir) = match (debian, musl) {
+            (true, _) => (native::MULTIARCH, Some("/usr/lib/i386-linux-gnu")),
+            (_, true) => ("/usr/lib", None),
+            _ => ("/usr/lib64", Some(lib32_beside_lib64(&exists))),
         };
         ContainerFacts {
-            libc,
-            lib_dir,
-            lib32_dir,
+            libc: if musl { Libc::Musl } else { Libc::Glibc },
+            lib_dir: PathBuf::from(lib_dir),
+            lib32_dir: lib32_dir
+                .filter(|_| native.1 == Machine::X86_64)
+                .map(PathBuf::from),
             proc_driver: match () {
                 () if exists("/proc/driver/nvidia") => ProcDriver::Nvidia,
                 () if exists("/proc/driver") => ProcDriver::Above,
@@ -154,5 +165,102 @@ impl ContainerFacts {
             },
             native,
         }
+    }
+}
+
+fn lib32_beside_lib64(exists: impl Fn(&str) -> bool) -> &'static str {
+    // os-release(5) lies in /usr/lib everywhere; seen in /usr/lib64 too, the two are one directory.
+    let one_directory = || exists("/usr/lib64/os-release");
+    if !exists("/usr/lib32") && exists("/usr/lib") && !one_directory() {
+        "/usr/lib"
+    } else {
+        "/usr/lib32"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_follow_the_distribution() {
+        use Libc::{Glibc, Musl};
+        const MUSL: &str = native::MUSL_LOADER;
+        let deb = native::MULTIARCH;
+        let deb32 = "/usr/lib/i386-linux-gnu";
+        let rows = [
+            ("scratch", vec![], Glibc, "/usr/lib64", "/usr/lib32"),
+            (
+                "debian",
+                vec!["/etc/debian_version", "/usr/lib"],
+                Glibc,
+                deb,
+                deb32,
+            ),
+            (
+                "debian with musl",
+                vec!["/etc/debian_version", MUSL],
+                Glibc,
+                deb,
+                deb32,
+            ),
+            (
+                "fedora",
+                vec!["/usr/lib", "/lib64/libc.so.6"],
+                Glibc,
+                "/usr/lib64",
+                "/usr/lib",
+            ),
+            (
+                "with musl",
+                vec!["/usr/lib", "/lib64/libc.so.6", MUSL],
+                Glibc,
+                "/usr/lib64",
+                "/usr/lib",
+            ),
+            (
+                "arch",
+                vec!["/usr/lib", "/usr/lib64/os-release"],
+                Glibc,
+                "/usr/lib64",
+                "/usr/lib32",
+            ),
+            (
+                "multilib",
+                vec!["/usr/lib", "/usr/lib32"],
+                Glibc,
+                "/usr/lib64",
+                "/usr/lib32",
+            ),
+            ("alpine", vec![MUSL, "/usr/lib"], Musl, "/usr/lib", ""),
+            (
+                "gcompat",
+                vec![MUSL, "/lib64/ld-linux-x86-64.so.2"],
+                Musl,
+                "/usr/lib",
+                "",
+            ),
+        ];
+        for (name, paths, libc, lib_dir, lib32_dir) in rows {
+            let facts = ContainerFacts::of(|path| paths.contains(&path));
+            assert_eq!(facts.libc, libc, "{name}");
+            assert_eq!(facts.lib_dir, PathBuf::from(lib_dir), "{name}");
+            let none = lib32_dir.is_empty() || native::MACHINE.1 != Machine::X86_64;
+            let lib32_dir = (!none).then(|| PathBuf::from(lib32_dir));
+            assert_eq!(facts.lib32_dir, lib32_dir, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_last_entry_of_a_variable_wins_and_names_are_exact() {
+        let env = ["A=1", "AB=2", "A", "A=3", "=5", "A2=4", "EMPTY="];
+        let container = Container {
+            env: env.map(str::to_owned).to_vec(),
+            ..Container::default()
+        };
+        assert_eq!(container.env("A"), Some("3"));
+        assert_eq!(container.env("AB"), Some("2"));
+        assert_eq!(container.env("EMPTY"), Some(""));
+        assert_eq!(container.env("B"), None);
     }
 }

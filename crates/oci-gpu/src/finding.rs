@@ -140,6 +140,18 @@ pub fn one_line(text: &str) -> String {
     line
 }
 
+/// Longest word of a container that a message repeats, in characters.
+const QUOTE_LIMIT: usize = 64;
+
+/// `word` in quotes for a message, cut where it is long; [`Finding`]'s display escapes it.
+pub(crate) fn quote(word: &str) -> String {
+    let cut: String = word.chars().take(QUOTE_LIMIT).collect();
+    match cut.len() < word.len() {
+        true => format!("\"{cut}...\""),
+        false => format!("\"{cut}\""),
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.code, one_line(&self.message))?;
@@ -160,6 +172,12 @@ mod tests {
     fn codes_are_unique_and_ascend() {
         assert!(Code::ALL.windows(2).all(|w| (w[0] as u16) < (w[1] as u16)));
         assert_eq!(Code::NoDriver.to_string(), "OG0301");
+    }
+
+    #[test]
+    fn long_words_are_cut_in_messages() {
+        assert_eq!(quote("GPU-1"), "\"GPU-1\"");
+        assert_eq!(quote(&"ä".repeat(100)).chars().count(), QUOTE_LIMIT + 5);
     }
 
     #[test]

@@ -5,7 +5,8 @@ use serde::Serialize;
 use crate::capability::CapabilitySet;
 use crate::finding::{Code, Finding};
 use crate::inventory::{ControlNode, Gpu, ImexChannel, Inventory, MigAccess, MigInstance};
-use crate::request::{DeviceId, Devices, Request, require};
+use crate::request::require::{self, DeviceTraits, RequireFacts};
+use crate::request::{DeviceId, Devices, Request};
 
 /// Why a request cannot be met: a finding of the 0200 or 0400 range.
 pub type SelectError = Finding;
@@ -61,7 +62,7 @@ pub fn select(inventory: &Inventory, request: &Request) -> Result<Grant, SelectE
         .iter()
         .map(|&(g, m)| (inventory.gpus[g].index, inventory.gpus[g].mig[m].clone()))
         .collect();
-    require::check(&request.requirements, &require::RequireFacts::of(inventory, &gpus))?;
+    requirements(inventory, &gpus, request)?;
     Ok(Grant {
         gpus,
         mig,
@@ -223,6 +224,36 @@ fn no_instance(id: &DeviceId, gpu: &Gpu) -> Finding {
         format!("the host has no MIG instance '{id}': GPU {} {there}", gpu.index),
         "ask for one that exists, or create it with nvidia-smi mig -cgi",
     )
+}
+
+fn requirements(inventory: &Inventory, gpus: &[Gpu], request: &Request) -> Result<(), Finding> {
+    if request.requirements.is_empty() {
+        return Ok(());
+    }
+    let traits = |g: &Gpu| DeviceTraits {
+        index: g.index,
+        arch: None,
+        brand: brand_of(&g.model).map(str::to_owned),
+    };
+    let devices: Vec<DeviceTraits> = gpus.iter().map(traits).collect();
+    let driver = &inventory.driver;
+    let facts = RequireFacts { driver: &driver.version, cuda: driver.cuda, devices: &devices };
+    require::check(&request.requirements, &facts)
+}
+
+/// The brand as NVML names it (nvml.h, nvmlBrandType_t), as far as the model's name tells: Tesla,
+/// Quadro and GeForce are in the names; datacentre GPUs since Ampere are of the brand "NVIDIA".
+fn brand_of(model: &str) -> Option<&'static str> {
+    const WORDS: [(&str, &str); 6] = [
+        ("Tesla", "Tesla"),
+        ("Quadro RTX", "QuadroRTX"),
+        ("Quadro", "Quadro"),
+        ("GeForce", "GeForce"),
+        ("TITAN", "Titan"),
+        ("NVIDIA RTX", "NvidiaRTX"),
+    ];
+    let word = WORDS.iter().find(|(word, _)| model.contains(word)).map(|(_, brand)| *brand);
+    word.or_else(|| model.starts_with("NVIDIA ").then_some("Nvidia"))
 }
 
 fn mig_rights(inventory: &Inventory, request: &Request) -> Result<Vec<MigAccess>, Finding> {
