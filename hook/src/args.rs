@@ -44,7 +44,12 @@ impl Args {
                         Some("createRuntime") => Stage::CreateRuntime,
                         Some("createContainer") => Stage::CreateContainer,
                         Some("poststop") => Stage::Poststop,
-                        _ => return Err(usage(format!("'{}' is no hook stage", word.to_string_lossy()))),
+                        _ => {
+                            return Err(usage(format!(
+                                "'{}' is no hook stage",
+                                word.to_string_lossy()
+                            )));
+                        }
                     });
                 }
                 other => return Err(usage(other.unexpected().to_string())),
@@ -52,11 +57,18 @@ impl Args {
         }
         for path in config.iter().chain([&host_root]) {
             if !path.is_absolute() {
-                return Err(usage(format!("'{}' is not an absolute path", path.display())));
+                return Err(usage(format!(
+                    "'{}' is not an absolute path",
+                    path.display()
+                )));
             }
         }
         let stage = stage.ok_or_else(|| usage("no hook stage was given".to_owned()))?;
-        Ok(Args { stage, config, host_root })
+        Ok(Args {
+            stage,
+            config,
+            host_root,
+        })
     }
 }
 
@@ -71,8 +83,14 @@ mod tests {
     #[test]
     fn stages_and_options() {
         let args = parse(&["--host-root", "/sim", "createRuntime"]).unwrap();
-        assert_eq!((args.stage, args.host_root), (Stage::CreateRuntime, "/sim".into()));
-        assert_eq!(parse(&["prestart", "--config=/c"]).unwrap().config, Some("/c".into()));
+        assert_eq!(
+            (args.stage, args.host_root),
+            (Stage::CreateRuntime, "/sim".into())
+        );
+        assert_eq!(
+            parse(&["prestart", "--config=/c"]).unwrap().config,
+            Some("/c".into())
+        );
     }
 
     #[test]
@@ -80,9 +98,15 @@ mod tests {
         for (words, named) in [
             (&["createruntime"][..], "'createruntime' is no hook stage"),
             (&[], "no hook stage"),
-            (&["prestart", "prestart"], "unexpected argument \"prestart\""),
+            (
+                &["prestart", "prestart"],
+                "unexpected argument \"prestart\"",
+            ),
             (&["--frob", "prestart"], "--frob"),
-            (&["--config", "rel", "prestart"], "'rel' is not an absolute path"),
+            (
+                &["--config", "rel", "prestart"],
+                "'rel' is not an absolute path",
+            ),
             (&["--config"], "missing argument"),
         ] {
             let e = parse(words).unwrap_err();

@@ -30,13 +30,22 @@ pub(crate) fn read(state: &State) -> Result<Bundle, Finding> {
         )
     };
     // A FIFO must not block; a link is followed, for engines may keep the file elsewhere.
-    let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&path);
+    let opened = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(&path);
     let file = opened.map_err(|e| refused(e.to_string()))?;
-    if !file.metadata().map_err(|e| refused(e.to_string()))?.is_file() {
+    if !file
+        .metadata()
+        .map_err(|e| refused(e.to_string()))?
+        .is_file()
+    {
         return Err(refused("it is not a regular file".to_owned()));
     }
     let mut text = Vec::new();
-    file.take(CONFIG_LIMIT + 1).read_to_end(&mut text).map_err(|e| refused(e.to_string()))?;
+    file.take(CONFIG_LIMIT + 1)
+        .read_to_end(&mut text)
+        .map_err(|e| refused(e.to_string()))?;
     if text.len() as u64 > CONFIG_LIMIT {
         return Err(refused(format!("it is larger than {CONFIG_LIMIT} bytes")));
     }

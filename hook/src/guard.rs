@@ -31,9 +31,12 @@ impl Guard {
     /// Frees the process of what its caller left in it: environment, descriptors, signal mask
     /// (crun blocks nearly everything), umask (crun's is 0), working directory.
     pub(crate) fn new() -> Result<Guard, Finding> {
-        let broken = |what: &str, e: std::io::Error| Finding::new(Code::Privilege, format!("{what}: {e}"), "");
+        let broken = |what: &str, e: std::io::Error| {
+            Finding::new(Code::Privilege, format!("{what}: {e}"), "")
+        };
         oci_gpu_sys::process::clear_environment();
-        oci_gpu_sys::process::close_from(3).map_err(|e| broken("close inherited descriptors", e))?;
+        oci_gpu_sys::process::close_from(3)
+            .map_err(|e| broken("close inherited descriptors", e))?;
         oci_gpu_sys::process::alarm(LAST_RESORT);
         umask(Mode::from_bits_truncate(0o022));
         chdir("/").map_err(|e| broken("chdir /", e.into()))?;
@@ -41,15 +44,23 @@ impl Guard {
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&stop), None)
             .map_err(|e| broken("set the signal mask", e.into()))?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
-        let signals = SignalFd::with_flags(&stop, flags).map_err(|e| broken("signalfd", e.into()))?;
-        Ok(Guard { deadline: Instant::now() + DEADLINE, signals })
+        let signals =
+            SignalFd::with_flags(&stop, flags).map_err(|e| broken("signalfd", e.into()))?;
+        Ok(Guard {
+            deadline: Instant::now() + DEADLINE,
+            signals,
+        })
     }
 
     /// Why the work must end now, if it must.
     pub(crate) fn interrupted(&mut self) -> Option<Finding> {
         if let Ok(Some(info)) = self.signals.read_signal() {
             let name = Signal::try_from(info.ssi_signo as i32).map_or("a signal", Signal::as_str);
-            return Some(Finding::new(Code::Deadline, format!("stopped by {name}"), "start the container again"));
+            return Some(Finding::new(
+                Code::Deadline,
+                format!("stopped by {name}"),
+                "start the container again",
+            ));
         }
         (Instant::now() > self.deadline).then(late)
     }
@@ -61,7 +72,8 @@ impl Guard {
             if left.is_zero() {
                 return Err(late());
             }
-            let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+            let timeout =
+                PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
             let mut files = [PollFd::new(file.as_fd(), PollFlags::POLLIN)];
             if poll(&mut files, timeout).is_ok_and(|ready| ready > 0) {
                 return Ok(());

@@ -30,7 +30,9 @@ impl Log {
     pub(crate) fn open(&mut self, container: &str, host: &Host, path: Option<&Path>) {
         self.container = container.to_owned();
         let path = host.on_disk(path.unwrap_or(Path::new(DEFAULT)));
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return };
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return;
+        };
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         if let Ok(directory) = nix::fcntl::open(parent, flags, Mode::empty()) {
             self.file = Some((directory, PathBuf::from(name)));
@@ -46,17 +48,35 @@ impl Log {
     /// What was left out.
     pub(crate) fn notes(&self, skipped: &[Skipped]) {
         for s in skipped {
-            self.to_file(format_args!("left out {}: {}", one_line(&s.what), one_line(&s.why)));
+            self.to_file(format_args!(
+                "left out {}: {}",
+                one_line(&s.what),
+                one_line(&s.why)
+            ));
         }
     }
 
     /// A line in the file. That the file cannot be written is no reason to fail a container.
     fn to_file(&self, message: impl Display) {
-        let Some((directory, name)) = &self.file else { return };
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_APPEND | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        let Some((directory, name)) = &self.file else {
+            return;
+        };
+        let flags = OFlag::O_WRONLY
+            | OFlag::O_CREAT
+            | OFlag::O_APPEND
+            | OFlag::O_NOFOLLOW
+            | OFlag::O_CLOEXEC
+            | OFlag::O_NONBLOCK;
         if let Ok(file) = openat(directory, name, flags, Mode::from_bits_truncate(0o600)) {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let line = format!("{}.{:03} {} {message}\n", now.as_secs(), now.subsec_millis(), one_line(&self.container));
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default();
+            let line = format!(
+                "{}.{:03} {} {message}\n",
+                now.as_secs(),
+                now.subsec_millis(),
+                one_line(&self.container)
+            );
             let _ = File::from(file).write_all(line.as_bytes());
         }
     }

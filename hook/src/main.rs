@@ -62,7 +62,11 @@ fn run(args: &Args, log: &mut Log) -> Result<(), Finding> {
     let config = match Config::load(args.config.as_deref(), &host) {
         Ok(config) => config,
         // A broken configuration is no reason to keep containers without GPUs from starting.
-        Err(_) if Request::read(&bundle.container, &Policy::default())?.request.is_none() => {
+        Err(_)
+            if Request::read(&bundle.container, &Policy::default())?
+                .request
+                .is_none() =>
+        {
             return Ok(());
         }
         Err(broken) => return Err(broken),
@@ -87,7 +91,9 @@ fn run(args: &Args, log: &mut Log) -> Result<(), Finding> {
         true => Devices::Leave,
         false => Devices::Allow,
     };
-    let receipt = apply(&plan, &host, container, devices, &mut || guard.interrupted())?;
+    let receipt = apply(&plan, &host, container, devices, &mut || {
+        guard.interrupted()
+    })?;
     log.notes(&receipt.skipped);
     Ok(())
 }

@@ -52,9 +52,13 @@ pub(crate) fn read(guard: &Guard) -> Result<State, Finding> {
     if text.is_empty() {
         return Err(refused("is empty".to_owned()));
     }
-    let state: State = serde_json::from_slice(&text).map_err(|e| refused(format!("is not understood: {e}")))?;
+    let state: State =
+        serde_json::from_slice(&text).map_err(|e| refused(format!("is not understood: {e}")))?;
     if !state.bundle.is_absolute() {
-        return Err(refused(format!("names the bundle '{}', which is no absolute path", state.bundle.display())));
+        return Err(refused(format!(
+            "names the bundle '{}', which is no absolute path",
+            state.bundle.display()
+        )));
     }
     Ok(state)
 }

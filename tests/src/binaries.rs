@@ -49,14 +49,28 @@ fn once(cell: &OnceLock<Result<PathBuf>>, package: &str, program: &str) -> Resul
 }
 
 fn build(package: &str, program: &str) -> Result<PathBuf> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("."));
     let target_dir = crate::cache::target_directory()?;
     // `--target` keeps the flags away from build scripts and procedural macros.
-    run(Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--quiet", "--release", "--target", TARGET, "--package", package, "--bin", program])
-        .arg("--target-dir")
-        .arg(&target_dir)
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
-        .current_dir(workspace))?;
+    run(
+        Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .args([
+                "build",
+                "--quiet",
+                "--release",
+                "--target",
+                TARGET,
+                "--package",
+                package,
+                "--bin",
+                program,
+            ])
+            .arg("--target-dir")
+            .arg(&target_dir)
+            .env("RUSTFLAGS", "-C target-feature=+crt-static")
+            .current_dir(workspace),
+    )?;
     Ok(target_dir.join(TARGET).join("release").join(program))
 }

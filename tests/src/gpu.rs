@@ -11,15 +11,19 @@ use crate::binaries;
 use crate::bundle::{Bundle, Hook, Stage};
 use crate::error::{Context, Error, Result};
 use crate::leftovers::Mounts;
+use crate::output::Output;
 use crate::probe::Report;
 use crate::rootfs::Kind;
-use crate::output::Output;
 use crate::runtime::Runtime;
 use crate::setting::Setting;
 use crate::tree::Tree;
 
 /// The stages in which the hook does its work.
-pub const STAGES: [Stage; 3] = [Stage::Prestart, Stage::CreateRuntime, Stage::CreateContainer];
+pub const STAGES: [Stage; 3] = [
+    Stage::Prestart,
+    Stage::CreateRuntime,
+    Stage::CreateContainer,
+];
 
 /// What a test of the hook needs: a host, the hook, the probe, and room.
 pub struct GpuHost {
@@ -81,10 +85,22 @@ impl GpuHost {
 
     /// The hook with more arguments.
     pub fn hook_with(&self, stage: Stage, more: &[&str]) -> (Stage, Hook) {
-        let mut args = vec!["oci-gpu-hook".to_owned(), "--host-root".to_owned(), self.root.display().to_string()];
+        let mut args = vec![
+            "oci-gpu-hook".to_owned(),
+            "--host-root".to_owned(),
+            self.root.display().to_string(),
+        ];
         args.extend(more.iter().map(|a| (*a).to_owned()));
         args.push(stage.name().to_owned());
-        (stage, Hook { path: self.hook.clone(), args, env: None, timeout: None })
+        (
+            stage,
+            Hook {
+                path: self.hook.clone(),
+                args,
+                env: None,
+                timeout: None,
+            },
+        )
     }
 
     /// Runs the probe in a container of `bundle`, with the hook in `stage`.
@@ -149,7 +165,9 @@ impl GpuHost {
         let mounts = self.mounts_before.changes_to(&Mounts::now()?);
         match (&changed[..], &mounts[..]) {
             ([], []) => Ok(()),
-            _ => Err(Error::new(format!("the host was changed: {changed:?}, mounts: {mounts:?}"))),
+            _ => Err(Error::new(format!(
+                "the host was changed: {changed:?}, mounts: {mounts:?}"
+            ))),
         }
     }
 }

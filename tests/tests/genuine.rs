@@ -25,7 +25,9 @@ fn host(branch: Branch, layout: Layout) -> GpuHost {
         if let Some(driver) = &mut spec.driver {
             driver.version = tree.version;
         }
-        spec.create_kernel_side(dir).map(drop).during("make the kernel's side")
+        spec.create_kernel_side(dir)
+            .map(drop)
+            .during("make the kernel's side")
     })
     .unwrap()
 }
@@ -33,12 +35,21 @@ fn host(branch: Branch, layout: Layout) -> GpuHost {
 #[test]
 fn genuine_libraries_answer_in_containers_that_were_given_them() {
     let arguments: Vec<_> = INIT.iter().flat_map(|f| ["--call", f]).collect();
-    let runtimes = [Runtime::runc(CgroupMode::V1).unwrap(), Runtime::crun(CgroupMode::V1).unwrap()];
-    for (branch, layout) in Branch::ALL.into_iter().flat_map(|b| Layout::ALL.map(|l| (b, l))) {
+    let runtimes = [
+        Runtime::runc(CgroupMode::V1).unwrap(),
+        Runtime::crun(CgroupMode::V1).unwrap(),
+    ];
+    for (branch, layout) in Branch::ALL
+        .into_iter()
+        .flat_map(|b| Layout::ALL.map(|l| (b, l)))
+    {
         let host = host(branch, layout);
         for kind in Kind::GLIBC {
             for (runtime, stage) in runtimes.iter().zip(STAGES) {
-                let what = format!("{branch:?}, {layout:?}, {kind:?}, {runtime}, {}", stage.name());
+                let what = format!(
+                    "{branch:?}, {layout:?}, {kind:?}, {runtime}, {}",
+                    stage.name()
+                );
                 let bundle = host.bundle(kind, &["NVIDIA_VISIBLE_DEVICES=all"]).unwrap();
                 let report = host
                     .run(runtime, bundle, stage, &arguments)
@@ -49,7 +60,10 @@ fn genuine_libraries_answer_in_containers_that_were_given_them() {
                 let report = host.run(runtime, bundle, stage, &arguments).unwrap();
                 for function in INIT {
                     let why = report.call(function).unwrap_err();
-                    assert!(why.contains("cannot open shared object file"), "{what}: {why}");
+                    assert!(
+                        why.contains("cannot open shared object file"),
+                        "{what}: {why}"
+                    );
                 }
             }
         }
@@ -62,8 +76,15 @@ fn genuine_libraries_answer_in_containers_that_were_given_them() {
 fn genuine_nvidia_smi_runs_in_the_container() {
     let host = host(Branch::R550, Layout::Debian);
     let runtime = Runtime::runc(CgroupMode::V1).unwrap();
-    let mut bundle = host.bundle(Kind::Bookworm, &["NVIDIA_VISIBLE_DEVICES=all"]).unwrap();
+    let mut bundle = host
+        .bundle(Kind::Bookworm, &["NVIDIA_VISIBLE_DEVICES=all"])
+        .unwrap();
     bundle.args = vec!["/usr/bin/nvidia-smi".to_owned()];
     let output = host.try_run(&runtime, &mut bundle, STAGES[1]).unwrap();
-    assert!(output.stdout.contains("couldn't communicate with the NVIDIA driver"), "{output:?}");
+    assert!(
+        output
+            .stdout
+            .contains("couldn't communicate with the NVIDIA driver"),
+        "{output:?}"
+    );
 }

@@ -18,7 +18,9 @@ fn two_of_eight_gpus_under_every_runtime_in_every_stage() {
     for runtime in Runtime::all(&host.setting.debs).unwrap() {
         for stage in STAGES {
             let what = format!("{runtime}, {}", stage.name());
-            let mut bundle = host.bundle(Kind::Bookworm, &["NVIDIA_VISIBLE_DEVICES=1,3"]).unwrap();
+            let mut bundle = host
+                .bundle(Kind::Bookworm, &["NVIDIA_VISIBLE_DEVICES=1,3"])
+                .unwrap();
             // Permission bits do not hold root back: what refuses a write is the mount.
             bundle.capabilities.push("CAP_DAC_OVERRIDE");
             // A node of a GPU that was not granted, as an image might bring one.
@@ -32,40 +34,102 @@ fn two_of_eight_gpus_under_every_runtime_in_every_stage() {
                     bundle,
                     stage,
                     &[
-                        "--list", "/dev", "--open", "/dev/nvidia1", "--open", "/dev/nvidia3",
-                        "--open", "/dev/nvidiactl", "--open", "/dev/nvidia-uvm", "--open", "/planted-nvidia0",
-                        "--stat", "/dev/nvidia1", "--stat", "/dev/nvidia3", "--stat", "/dev/nvidiactl",
-                        "--dlopen", "libcuda.so.1", "--dlopen", "libcuda.so", "--dlopen", "libnvidia-ml.so.1",
-                        "--dlopen", "libnvidia-encode.so.1", "--stat", "/usr/bin/nvidia-smi",
-                        "--list", "/proc/driver/nvidia/gpus", "--read", "/proc/driver/nvidia/params",
-                        "--write", "/proc/driver/nvidia/params",
-                        "--write", "/usr/lib/x86_64-linux-gnu/libcuda.so.550.163.01",
+                        "--list",
+                        "/dev",
+                        "--open",
+                        "/dev/nvidia1",
+                        "--open",
+                        "/dev/nvidia3",
+                        "--open",
+                        "/dev/nvidiactl",
+                        "--open",
+                        "/dev/nvidia-uvm",
+                        "--open",
+                        "/planted-nvidia0",
+                        "--stat",
+                        "/dev/nvidia1",
+                        "--stat",
+                        "/dev/nvidia3",
+                        "--stat",
+                        "/dev/nvidiactl",
+                        "--dlopen",
+                        "libcuda.so.1",
+                        "--dlopen",
+                        "libcuda.so",
+                        "--dlopen",
+                        "libnvidia-ml.so.1",
+                        "--dlopen",
+                        "libnvidia-encode.so.1",
+                        "--stat",
+                        "/usr/bin/nvidia-smi",
+                        "--list",
+                        "/proc/driver/nvidia/gpus",
+                        "--read",
+                        "/proc/driver/nvidia/params",
+                        "--write",
+                        "/proc/driver/nvidia/params",
+                        "--write",
+                        "/usr/lib/x86_64-linux-gnu/libcuda.so.550.163.01",
                     ],
                 )
                 .unwrap_or_else(|e| panic!("{what}: {e}"));
             assert_eq!(
                 nvidia_nodes(&report),
-                ["nvidia-uvm", "nvidia-uvm-tools", "nvidia1", "nvidia3", "nvidiactl"],
+                [
+                    "nvidia-uvm",
+                    "nvidia-uvm-tools",
+                    "nvidia1",
+                    "nvidia3",
+                    "nvidiactl"
+                ],
                 "{what}"
             );
-            assert_eq!(report.stat("/dev/nvidia1").unwrap().device, (195, 1), "{what}");
-            assert_eq!(report.stat("/dev/nvidiactl").unwrap().device, (195, 255), "{what}");
-            for granted in ["/dev/nvidia1", "/dev/nvidia3", "/dev/nvidiactl", "/dev/nvidia-uvm"] {
+            assert_eq!(
+                report.stat("/dev/nvidia1").unwrap().device,
+                (195, 1),
+                "{what}"
+            );
+            assert_eq!(
+                report.stat("/dev/nvidiactl").unwrap().device,
+                (195, 255),
+                "{what}"
+            );
+            for granted in [
+                "/dev/nvidia1",
+                "/dev/nvidia3",
+                "/dev/nvidiactl",
+                "/dev/nvidia-uvm",
+            ] {
                 assert_eq!(report.open(granted), "ENXIO", "{what}: {granted}");
             }
-            let denied = if runtime.cgroups == CgroupMode::Disabled { "ENXIO" } else { "EPERM" };
+            let denied = if runtime.cgroups == CgroupMode::Disabled {
+                "ENXIO"
+            } else {
+                "EPERM"
+            };
             assert_eq!(report.open("/planted-nvidia0"), denied, "{what}");
             assert_loads(&report, "libcuda.so.1", "libcuda", &what);
             assert_loads(&report, "libcuda.so", "libcuda", &what);
             assert_loads(&report, "libnvidia-ml.so.1", "libnvidia-ml", &what);
             // Capability video was not asked for.
-            assert!(matches!(report.dlopen("libnvidia-encode.so.1"), Loaded::Failed(_)), "{what}");
-            assert_eq!(report.stat("/usr/bin/nvidia-smi").unwrap().kind, "file", "{what}");
+            assert!(
+                matches!(report.dlopen("libnvidia-encode.so.1"), Loaded::Failed(_)),
+                "{what}"
+            );
+            assert_eq!(
+                report.stat("/usr/bin/nvidia-smi").unwrap().kind,
+                "file",
+                "{what}"
+            );
             let gpus = report.list("/proc/driver/nvidia/gpus").unwrap();
             assert_eq!(gpus.len(), 2, "{what}: {gpus:?}");
             let params = report.read("/proc/driver/nvidia/params").unwrap();
             assert!(params.contains("ModifyDeviceFiles: 0"), "{what}: {params}");
-            assert_eq!(report.write("/proc/driver/nvidia/params"), "EROFS", "{what}");
+            assert_eq!(
+                report.write("/proc/driver/nvidia/params"),
+                "EROFS",
+                "{what}"
+            );
             assert_eq!(
                 report.write("/usr/lib/x86_64-linux-gnu/libcuda.so.550.163.01"),
                 "EROFS",
@@ -78,12 +142,18 @@ fn two_of_eight_gpus_under_every_runtime_in_every_stage() {
 
 fn nvidia_nodes(report: &Report) -> Vec<&str> {
     let names = report.list("/dev").unwrap();
-    names.into_iter().filter(|n| n.starts_with("nvidia")).collect()
+    names
+        .into_iter()
+        .filter(|n| n.starts_with("nvidia"))
+        .collect()
 }
 
 fn assert_loads(report: &Report, name: &str, stem: &str, what: &str) {
     match report.dlopen(name) {
-        Loaded::Found { version: Some(version), .. } => {
+        Loaded::Found {
+            version: Some(version),
+            ..
+        } => {
             assert_eq!(version, format!("{stem} {VERSION}"), "{what}: {name}");
         }
         other => panic!("{what}: {name}: {other:?}"),
@@ -95,9 +165,15 @@ fn assert_loads(report: &Report, name: &str, stem: &str, what: &str) {
 fn without_a_request_nothing_happens_even_without_a_driver() {
     let host = GpuHost::new("no-gpu").unwrap();
     for runtime in Runtime::all(&host.setting.debs).unwrap() {
-        for env in [&[][..], &["NVIDIA_VISIBLE_DEVICES=void"], &["NVIDIA_VISIBLE_DEVICES="]] {
+        for env in [
+            &[][..],
+            &["NVIDIA_VISIBLE_DEVICES=void"],
+            &["NVIDIA_VISIBLE_DEVICES="],
+        ] {
             let bundle = host.bundle(Kind::Scratch, env).unwrap();
-            let report = host.run(&runtime, bundle, Stage::CreateRuntime, &["--list", "/dev"]).unwrap();
+            let report = host
+                .run(&runtime, bundle, Stage::CreateRuntime, &["--list", "/dev"])
+                .unwrap();
             assert_eq!(nvidia_nodes(&report), [""; 0], "{runtime} {env:?}");
         }
     }
@@ -113,12 +189,19 @@ fn every_library_loads_in_every_image() {
     let env = ["NVIDIA_VISIBLE_DEVICES=0", "NVIDIA_DRIVER_CAPABILITIES=all"];
     let sonames = sonames(&host);
     assert!(sonames.len() > 20, "{sonames:?}");
-    let arguments: Vec<&str> = sonames.iter().flat_map(|s| ["--dlopen", s.as_str()]).collect();
+    let arguments: Vec<&str> = sonames
+        .iter()
+        .flat_map(|s| ["--dlopen", s.as_str()])
+        .collect();
     for kind in Kind::GLIBC {
         for readonly in [false, true] {
             for stage in STAGES {
-                for runtime in [Runtime::runc(CgroupMode::V1).unwrap(), Runtime::crun(CgroupMode::V1).unwrap()] {
-                    let what = format!("{kind:?}, readonly {readonly}, {}, {runtime}", stage.name());
+                for runtime in [
+                    Runtime::runc(CgroupMode::V1).unwrap(),
+                    Runtime::crun(CgroupMode::V1).unwrap(),
+                ] {
+                    let what =
+                        format!("{kind:?}, readonly {readonly}, {}, {runtime}", stage.name());
                     let mut bundle = host.bundle(kind, &env).unwrap();
                     bundle.readonly = readonly;
                     let rootfs = bundle.rootfs.clone();
@@ -127,7 +210,11 @@ fn every_library_loads_in_every_image() {
                         .unwrap_or_else(|e| panic!("{what}: {e}"));
                     for soname in &sonames {
                         let loaded = report.dlopen(soname);
-                        let Loaded::Found { version: Some(version), .. } = loaded else {
+                        let Loaded::Found {
+                            version: Some(version),
+                            ..
+                        } = loaded
+                        else {
                             panic!("{what}: {soname}: {loaded:?}");
                         };
                         assert!(version.ends_with(VERSION), "{what}: {soname}: {version}");
@@ -136,7 +223,10 @@ fn every_library_loads_in_every_image() {
                     if kind != Kind::Distroless {
                         let listed = listed_by_ldconfig(&rootfs.path);
                         for soname in &sonames {
-                            assert!(listed.contains(&format!("\t{soname} (libc6,x86-64)")), "{what}: {soname} in {listed}");
+                            assert!(
+                                listed.contains(&format!("\t{soname} (libc6,x86-64)")),
+                                "{what}: {soname} in {listed}"
+                            );
                         }
                     }
                 }
@@ -149,7 +239,10 @@ fn every_library_loads_in_every_image() {
 /// Sonames of the host's 64-bit libraries.
 fn sonames(host: &GpuHost) -> Vec<String> {
     let inventory = oci_gpu::discover(&oci_gpu::Host::at(&host.root)).unwrap();
-    let native = inventory.libraries.iter().filter(|l| l.class == oci_gpu::elf::Class::Elf64);
+    let native = inventory
+        .libraries
+        .iter()
+        .filter(|l| l.class == oci_gpu::elf::Class::Elf64);
     native.filter_map(|l| l.soname.clone()).collect()
 }
 
@@ -157,7 +250,12 @@ fn listed_by_ldconfig(root: &std::path::Path) -> String {
     let ldconfig = ["usr/sbin/ldconfig", "sbin/ldconfig"].map(|p| root.join(p));
     let ldconfig = ldconfig.iter().find(|p| p.exists()).unwrap();
     let cache = root.join("etc/ld.so.cache");
-    let output = std::process::Command::new(ldconfig).arg("-p").arg("-C").arg(cache).output().unwrap();
+    let output = std::process::Command::new(ldconfig)
+        .arg("-p")
+        .arg("-C")
+        .arg(cache)
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
 }

@@ -30,7 +30,9 @@ fn fill(global: &Global, path: &Path, explanation: &mut Explanation) -> Result<(
     let (container, rootfs) = bundle::read(path)?;
     let asked = Request::read(&container, &config.policy)?;
     asked.notes.iter().for_each(|note| explanation.error(note));
-    let Some(request) = asked.request else { return Ok(()) };
+    let Some(request) = asked.request else {
+        return Ok(());
+    };
     explanation.request(&request);
     let inventory = discover(&host)?;
     explanation.inventory(&inventory);

@@ -38,7 +38,9 @@ pub(crate) fn run(global: &Global, output: &Output) -> Result<ExitCode, Finding>
         gpus: inventory.gpus.len(),
         libraries: inventory.libraries.len(),
         candidates: driver.candidates,
-        configuration: config.source.map_or_else(|| "defaults".to_owned(), |p| p.display().to_string()),
+        configuration: config
+            .source
+            .map_or_else(|| "defaults".to_owned(), |p| p.display().to_string()),
         findings: inventory.findings,
     };
     output.data(&info, || text(&info))?;
@@ -48,9 +50,20 @@ pub(crate) fn run(global: &Global, output: &Output) -> Result<ExitCode, Finding>
 fn text(info: &Info) -> String {
     let row = |name: &str, value: String| vec![name.to_owned(), value];
     let mut rows = vec![
-        row("driver version", format!("{} ({})", info.driver_version, info.driver_version_source)),
-        row("kernel module", info.kernel_module.unwrap_or("not told").to_owned()),
-        row("CUDA version", info.cuda_version.clone().unwrap_or_else(|| "not known".to_owned())),
+        row(
+            "driver version",
+            format!("{} ({})", info.driver_version, info.driver_version_source),
+        ),
+        row(
+            "kernel module",
+            info.kernel_module.unwrap_or("not told").to_owned(),
+        ),
+        row(
+            "CUDA version",
+            info.cuda_version
+                .clone()
+                .unwrap_or_else(|| "not known".to_owned()),
+        ),
         row("driver root", info.driver_root.clone()),
         row("GPUs", info.gpus.to_string()),
         row("libraries", info.libraries.to_string()),
@@ -58,7 +71,10 @@ fn text(info: &Info) -> String {
     ];
     for c in &info.candidates {
         let verdict = if c.accepted { "accepted" } else { "refused" };
-        rows.push(row(verdict, format!("{} ({}): {}", c.path.display(), c.evidence, c.why)));
+        rows.push(row(
+            verdict,
+            format!("{} ({}): {}", c.path.display(), c.evidence, c.why),
+        ));
     }
     rows.extend(info.findings.iter().map(|f| row("finding", f.to_string())));
     table(&rows)

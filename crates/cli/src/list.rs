@@ -28,7 +28,9 @@ fn text(inventory: &Inventory, verbose: bool) -> String {
     for gpu in &inventory.gpus {
         gpus.push(vec![
             format!("  {}", gpu.index),
-            gpu.uuid.clone().unwrap_or_else(|| "UUID unknown".to_owned()),
+            gpu.uuid
+                .clone()
+                .unwrap_or_else(|| "UUID unknown".to_owned()),
             gpu.bus_id.clone(),
             gpu.model.clone(),
             node(&gpu.node),
@@ -47,23 +49,46 @@ fn text(inventory: &Inventory, verbose: bool) -> String {
         gpus.push(vec!["  none".to_owned()]);
     }
     section("GPUs", gpus);
-    let control = inventory.control.iter().map(|c| vec![format!("  {}", node(&c.node))]);
+    let control = inventory
+        .control
+        .iter()
+        .map(|c| vec![format!("  {}", node(&c.node))]);
     section("control nodes", control.collect());
-    let channels = inventory.imex_channels.iter().map(|c| vec![format!("  {}", node(&c.node))]);
+    let channels = inventory
+        .imex_channels
+        .iter()
+        .map(|c| vec![format!("  {}", node(&c.node))]);
     section("IMEX channels", channels.collect());
     let libraries = inventory.libraries.iter().map(|l| {
         let soname = l.soname.clone().unwrap_or_else(|| "no soname".to_owned());
-        vec![format!("  {}", l.path.display()), soname, l.capabilities.to_string()]
+        vec![
+            format!("  {}", l.path.display()),
+            soname,
+            l.capabilities.to_string(),
+        ]
     });
     section("libraries", libraries.collect());
-    let files = inventory.files.iter().map(|f| {
-        vec![format!("  {}", f.path.display()), f.capability.to_string()]
-    });
-    section("programs, firmware, sockets, configuration", files.collect());
+    let files = inventory
+        .files
+        .iter()
+        .map(|f| vec![format!("  {}", f.path.display()), f.capability.to_string()]);
+    section(
+        "programs, firmware, sockets, configuration",
+        files.collect(),
+    );
     if verbose {
-        let refused = inventory.driver.candidates.iter().filter(|c| !c.accepted).map(|c| {
-            vec![format!("  {}", c.path.display()), c.evidence.to_owned(), c.why.clone()]
-        });
+        let refused = inventory
+            .driver
+            .candidates
+            .iter()
+            .filter(|c| !c.accepted)
+            .map(|c| {
+                vec![
+                    format!("  {}", c.path.display()),
+                    c.evidence.to_owned(),
+                    c.why.clone(),
+                ]
+            });
         section("refused", refused.collect());
     }
     let findings = inventory.findings.iter().map(|f| vec![format!("  {f}")]);

@@ -26,7 +26,11 @@ pub(crate) struct Output {
 
 impl Output {
     pub(crate) fn new(format: Format, verbose: bool, quiet: bool) -> Output {
-        Output { format, verbose, quiet }
+        Output {
+            format,
+            verbose,
+            quiet,
+        }
     }
 
     /// Prints `data`, which reads as `text` for people.
@@ -41,7 +45,9 @@ impl Output {
         let broken = |e: String| Finding::new(Code::Config, format!("print the result: {e}"), "");
         let text = match self.format {
             Format::Text => text(),
-            Format::Json => serde_json::to_string_pretty(data).map_err(|e| broken(e.to_string()))? + "\n",
+            Format::Json => {
+                serde_json::to_string_pretty(data).map_err(|e| broken(e.to_string()))? + "\n"
+            }
             Format::Yaml => serde_yaml_ng::to_string(data).map_err(|e| broken(e.to_string()))?,
         };
         match io::stdout().write_all(text.as_bytes()) {
@@ -93,7 +99,10 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        let rows = [vec!["a".to_owned(), "bb".to_owned()], vec!["ccc".to_owned(), "d".to_owned()]];
+        let rows = [
+            vec!["a".to_owned(), "bb".to_owned()],
+            vec!["ccc".to_owned(), "d".to_owned()],
+        ];
         assert_eq!(table(&rows), "a    bb\nccc  d\n");
     }
 }

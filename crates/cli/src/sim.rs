@@ -28,7 +28,10 @@ pub(crate) fn run(output: &Output, command: &Command) -> Result<ExitCode, Findin
         Command::Create { host, directory } => {
             let spec = spec(host)?;
             spec.create(directory)?;
-            output.say(&format!("made {}; use it with --host-root", directory.display()));
+            output.say(&format!(
+                "made {}; use it with --host-root",
+                directory.display()
+            ));
         }
         Command::List => {
             let names: Vec<&str> = HostSpec::names().collect();
@@ -43,7 +46,11 @@ fn spec(host: &str) -> Result<HostSpec, Finding> {
         return HostSpec::named(host);
     }
     let text = fs::read_to_string(host).map_err(|e| {
-        Finding::new(Code::Sim, format!("read {host}: {e}"), "name a built-in host, or a file")
+        Finding::new(
+            Code::Sim,
+            format!("read {host}: {e}"),
+            "name a built-in host, or a file",
+        )
     })?;
     HostSpec::from_toml(&text)
 }

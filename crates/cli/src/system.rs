@@ -55,12 +55,26 @@ pub(crate) fn run(
             make(&host.on_disk(&node.path), node, owner)?;
         }
         let path = node.path.clone();
-        all.push(Made { path, major: node.major, minor: node.minor, action, why });
+        all.push(Made {
+            path,
+            major: node.major,
+            minor: node.minor,
+            action,
+            why,
+        });
     }
     output.data(&all, || {
         let row = |m: &Made| {
-            let why = m.why.as_deref().map(|w| format!(" ({w})")).unwrap_or_default();
-            vec![m.path.display().to_string(), format!("{}:{}", m.major, m.minor), format!("{}{why}", m.action)]
+            let why = m
+                .why
+                .as_deref()
+                .map(|w| format!(" ({w})"))
+                .unwrap_or_default();
+            vec![
+                m.path.display().to_string(),
+                format!("{}:{}", m.major, m.minor),
+                format!("{}{why}", m.action),
+            ]
         };
         table(&all.iter().map(row).collect::<Vec<_>>())
     })?;
@@ -75,7 +89,11 @@ fn make(disk: &Path, node: &DeviceNode, owner: DeviceFileParams) -> Result<(), F
             Some(libc::EISDIR) => "remove the directory in the node's place",
             _ => "",
         };
-        Finding::new(Code::NodeMissing, format!("{what} {}: {e}", disk.display()), remedy)
+        Finding::new(
+            Code::NodeMissing,
+            format!("{what} {}: {e}", disk.display()),
+            remedy,
+        )
     };
     if let Some(parent) = disk.parent() {
         std::fs::create_dir_all(parent).map_err(|e| failed("make the directory of", e))?;
@@ -89,8 +107,17 @@ fn make(disk: &Path, node: &DeviceNode, owner: DeviceFileParams) -> Result<(), F
     mknod(&new, SFlag::S_IFCHR, mode, number).map_err(|e| failed("make the node", e.into()))?;
     let finish = || -> nix::Result<()> {
         // mknod(2) takes the umask away from the mode.
-        nix::sys::stat::fchmodat(AT_FDCWD, &new, mode, nix::sys::stat::FchmodatFlags::FollowSymlink)?;
-        chown(&new, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
+        nix::sys::stat::fchmodat(
+            AT_FDCWD,
+            &new,
+            mode,
+            nix::sys::stat::FchmodatFlags::FollowSymlink,
+        )?;
+        chown(
+            &new,
+            Some(Uid::from_raw(owner.uid)),
+            Some(Gid::from_raw(owner.gid)),
+        )?;
         renameat(AT_FDCWD, &new, AT_FDCWD, disk)
     };
     finish().map_err(|e| {

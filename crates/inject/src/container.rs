@@ -60,8 +60,13 @@ impl Container {
             ));
         }
         let proc = proc_directory()?;
-        let process = openat(&proc, pid.to_string().as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-            .map_err(enter(format!("open /proc/{pid}, the container's process")))?;
+        let process = openat(
+            &proc,
+            pid.to_string().as_str(),
+            OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(enter(format!("open /proc/{pid}, the container's process")))?;
         let pidfd = oci_gpu_sys::process::pidfd(pid)
             .map_err(|e| failed(Code::Enter, format!("pidfd_open({pid})"), e))?;
         let own = |name: &str| readlinkat(&proc, format!("self/ns/{name}").as_str());
@@ -74,14 +79,25 @@ impl Container {
         if !differs("mnt")? {
             return Err(Finding::new(
                 Code::Enter,
-                format!("process {pid} has this process's mount namespace: it is not a container's"),
+                format!(
+                    "process {pid} has this process's mount namespace: it is not a container's"
+                ),
                 "check the state that the runtime passed; in stage createContainer call the hook with that stage's name",
             ));
         }
-        let join = Join { pidfd, user_namespace: differs("user")?, process };
+        let join = Join {
+            pidfd,
+            user_namespace: differs("user")?,
+            process,
+        };
         let cgroup = open_file(&join.process, "cgroup")
             .map_err(enter(format!("open /proc/{pid}/cgroup")))?;
-        let root = openat(&join.process, "root", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty());
+        let root = openat(
+            &join.process,
+            "root",
+            OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        );
         let (root, join) = match root {
             Ok(root) => (root, Some(join)),
             // Another user's process may be entered though it may not be looked into.
@@ -95,11 +111,18 @@ impl Container {
         if rootfs.is_mount_root() == Some(false) {
             return Err(Finding::new(
                 Code::Enter,
-                format!("{} is no mount point for process {pid}: it is another container's", rootfs.path().display()),
+                format!(
+                    "{} is no mount point for process {pid}: it is another container's",
+                    rootfs.path().display()
+                ),
                 "check that 'pid' and 'bundle' of the state belong together",
             ));
         }
-        Ok(Container { rootfs, cgroup, join })
+        Ok(Container {
+            rootfs,
+            cgroup,
+            join,
+        })
     }
 
     /// The container whose mount namespace the calling process is in already (stage
@@ -113,7 +136,11 @@ impl Container {
         let rootfs = Rootfs::open(root.as_fd(), rootfs)?;
         let cgroup = open_file(&proc_directory()?, "self/cgroup")
             .map_err(|e| failed(Code::Enter, "open /proc/self/cgroup", e))?;
-        Ok(Container { rootfs, cgroup, join: None })
+        Ok(Container {
+            rootfs,
+            cgroup,
+            join: None,
+        })
     }
 
     /// What the plan must know of the root file system: names that exist, nothing that is in them.
@@ -139,7 +166,9 @@ impl Join {
         if self.user_namespace {
             kinds.insert(0, ("user", CloneFlags::CLONE_NEWUSER));
         }
-        let all = kinds.iter().fold(CloneFlags::empty(), |all, (_, flag)| all | *flag);
+        let all = kinds
+            .iter()
+            .fold(CloneFlags::empty(), |all, (_, flag)| all | *flag);
         match setns(&self.pidfd, all) {
             Ok(()) => {}
             // Before Linux 5.8 a pidfd is no namespace; the directory of the process pins it, too.
@@ -154,7 +183,13 @@ impl Join {
             Err(e) => return Err(failed(Code::Enter, "join the container's namespaces", e)),
         }
         if self.user_namespace {
-            become_root().map_err(|e| failed(Code::Enter, "become root of the container's user namespace", e))?;
+            become_root().map_err(|e| {
+                failed(
+                    Code::Enter,
+                    "become root of the container's user namespace",
+                    e,
+                )
+            })?;
         }
         Ok(())
     }
@@ -174,7 +209,11 @@ fn proc_directory() -> Result<OwnedFd, Finding> {
         .map_err(|e| failed(Code::Enter, "open /proc", e))?;
     let kind = fstatfs(&proc).map_err(|e| failed(Code::Enter, "statfs /proc", e))?;
     if kind.filesystem_type() != PROC_MAGIC {
-        return Err(Finding::new(Code::Enter, "/proc is not a procfs", "mount procfs on the host's /proc"));
+        return Err(Finding::new(
+            Code::Enter,
+            "/proc is not a procfs",
+            "mount procfs on the host's /proc",
+        ));
     }
     Ok(proc)
 }
@@ -185,7 +224,13 @@ fn here_root() -> Result<OwnedFd, Finding> {
 }
 
 fn open_file(directory: &OwnedFd, name: &str) -> Result<File, Errno> {
-    openat(directory, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map(File::from)
+    openat(
+        directory,
+        name,
+        OFlag::O_RDONLY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
+    .map(File::from)
 }
 
 /// The path of a bundle's root: root.path, from the bundle where it is relative.
@@ -194,11 +239,21 @@ fn open_file(directory: &OwnedFd, name: &str) -> Result<File, Errno> {
 /// [`Code::Bundle`] where it is empty, "/" or climbs.
 pub fn rootfs_path(bundle: &Path, root: &Path) -> Result<PathBuf, Finding> {
     let path = bundle.join(root);
-    let climbs = root.components().any(|c| c == std::path::Component::ParentDir);
-    if root.as_os_str().is_empty() || path.parent().is_none() || !path.is_absolute() || climbs && root.is_relative() {
+    let climbs = root
+        .components()
+        .any(|c| c == std::path::Component::ParentDir);
+    if root.as_os_str().is_empty()
+        || path.parent().is_none()
+        || !path.is_absolute()
+        || climbs && root.is_relative()
+    {
         return Err(Finding::new(
             Code::Bundle,
-            format!("root.path of config.json is '{}' (bundle {})", root.display(), bundle.display()),
+            format!(
+                "root.path of config.json is '{}' (bundle {})",
+                root.display(),
+                bundle.display()
+            ),
             "let it name a directory below the bundle, or an absolute one that is not the host's root",
         ));
     }

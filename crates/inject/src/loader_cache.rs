@@ -52,19 +52,27 @@ fn glibc(root: &Rootfs, entries: &[CacheEntry], undo: &mut Undo) -> Result<Outco
         .map(|e| Entry::plain(e.flags, e.soname.as_bytes(), e.path.as_os_str().as_bytes()))
         .collect();
     let old = read(root, name, ldcache::SIZE_LIMIT)?;
-    let mut cache = old.and_then(|bytes| ldcache::parse(&bytes).ok()).unwrap_or_default();
+    let mut cache = old
+        .and_then(|bytes| ldcache::parse(&bytes).ok())
+        .unwrap_or_default();
     if ours.iter().all(|e| is_only(&cache, e)) {
         return Ok(Outcome::Present);
     }
     cache.merge(&ours).map_err(|e| {
-        Finding::new(Code::LdCache, format!("merge the container's /etc/{name}: {e}"), "reinstall the driver's user-space packages")
+        Finding::new(
+            Code::LdCache,
+            format!("merge the container's /etc/{name}: {e}"),
+            "reinstall the driver's user-space packages",
+        )
     })?;
     replace(root, name, &cache.write(), undo)
 }
 
 fn is_only(cache: &Cache, entry: &Entry) -> bool {
     let mut all = cache.lookup_all(&entry.soname, entry.flags);
-    all.next().is_some_and(|e| e.path == entry.path && e.hwcap == 0) && all.next().is_none()
+    all.next()
+        .is_some_and(|e| e.path == entry.path && e.hwcap == 0)
+        && all.next().is_none()
 }
 
 /// Adds `directories` to musl's path file, which replaces its default directories where it exists.
@@ -78,7 +86,11 @@ fn musl(root: &Rootfs, directories: &[PathBuf], undo: &mut Undo) -> Result<Outco
     let mut text = old.unwrap_or_else(|| MUSL_DEFAULT.join("\n").into_bytes());
     let missing: Vec<&PathBuf> = directories
         .iter()
-        .filter(|d| !text.split(|b| matches!(b, b'\n' | b':')).any(|l| OsStr::from_bytes(l) == d.as_os_str()))
+        .filter(|d| {
+            !text
+                .split(|b| matches!(b, b'\n' | b':'))
+                .any(|l| OsStr::from_bytes(l) == d.as_os_str())
+        })
         .collect();
     if missing.is_empty() {
         return Ok(Outcome::Present);
@@ -102,7 +114,13 @@ fn read(root: &Rootfs, name: &str, limit: u64) -> Result<Option<Vec<u8>>, Findin
         Ok(found) => found,
         Err(_) => return Ok(None),
     };
-    let stat = fstat(&found).map_err(|e| failed(Code::LdCache, format!("stat {} of the container", path.display()), e))?;
+    let stat = fstat(&found).map_err(|e| {
+        failed(
+            Code::LdCache,
+            format!("stat {} of the container", path.display()),
+            e,
+        )
+    })?;
     if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
         return Ok(None);
     }
@@ -135,8 +153,16 @@ fn replace(root: &Rootfs, name: &str, content: &[u8], undo: &mut Undo) -> Result
     root.create(&directory, make).map_err(|e| {
         let mut finding = match e {
             CreateError::Os(e @ (Errno::EISDIR | Errno::EBUSY)) => {
-                let why = if e == Errno::EISDIR { "it is a directory" } else { "something is mounted on it" };
-                Finding::new(Code::LdCache, format!("replace /etc/{name} of the container: {why}"), "remove it from the image or the mounts")
+                let why = if e == Errno::EISDIR {
+                    "it is a directory"
+                } else {
+                    "something is mounted on it"
+                };
+                Finding::new(
+                    Code::LdCache,
+                    format!("replace /etc/{name} of the container: {why}"),
+                    "remove it from the image or the mounts",
+                )
             }
             other => other.at(&etc.join(name)),
         };

@@ -58,8 +58,20 @@ impl Rootfs {
     pub(crate) fn open(from: BorrowedFd<'_>, path: &Path) -> Result<Rootfs, Finding> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
         let relative = path.strip_prefix("/").unwrap_or(path);
-        let root = resolve(from, relative, flags, Mode::empty(), ResolveFlag::RESOLVE_IN_ROOT)
-            .map_err(|e| failed(Code::Enter, format!("open the container's root {}", path.display()), e))?;
+        let root = resolve(
+            from,
+            relative,
+            flags,
+            Mode::empty(),
+            ResolveFlag::RESOLVE_IN_ROOT,
+        )
+        .map_err(|e| {
+            failed(
+                Code::Enter,
+                format!("open the container's root {}", path.display()),
+                e,
+            )
+        })?;
         let mount = mount_facts(root.as_fd()).ok();
         Ok(Rootfs {
             root,
@@ -102,8 +114,14 @@ impl Rootfs {
             other => other.map_err(|e| bad_target(path, e))?,
         };
         let ours = self.is_ours(found.as_fd(), path);
-        let found = Rc::new(Directory { fd: found, path: path.to_path_buf(), ours });
-        self.directories.borrow_mut().insert(path.to_path_buf(), Rc::clone(&found));
+        let found = Rc::new(Directory {
+            fd: found,
+            path: path.to_path_buf(),
+            ours,
+        });
+        self.directories
+            .borrow_mut()
+            .insert(path.to_path_buf(), Rc::clone(&found));
         Ok(found)
     }
 
@@ -113,10 +131,15 @@ impl Rootfs {
         };
         let parent = self.directory(parent, undo)?;
         let made = |at: BorrowedFd<'_>| mkdirat(at, name, Mode::from_bits_truncate(0o755));
-        if self.create(&parent, made).map_err(|e| e.at(path))?.is_some() {
+        if self
+            .create(&parent, made)
+            .map_err(|e| e.at(path))?
+            .is_some()
+        {
             undo.remove_directory(self.writer(&parent), name);
         }
-        self.find(path, OFlag::O_PATH | OFlag::O_DIRECTORY).map_err(|e| bad_target(path, e))
+        self.find(path, OFlag::O_PATH | OFlag::O_DIRECTORY)
+            .map_err(|e| bad_target(path, e))
     }
 
     /// Runs `make`, which creates something in `parent`. Returns what it made, and `None` if the
@@ -145,7 +168,11 @@ impl Rootfs {
 
     /// A descriptor of `directory` through which it can be written.
     pub(crate) fn writer(&self, directory: &Rc<Directory>) -> Rc<dyn AsFd> {
-        match self.writable.get().map(|_| self.writable_directory(directory)) {
+        match self
+            .writable
+            .get()
+            .map(|_| self.writable_directory(directory))
+        {
             Some(Ok(copy)) => Rc::new(copy),
             _ => Rc::clone(directory) as Rc<dyn AsFd>,
         }
@@ -180,8 +207,14 @@ impl Rootfs {
             // Nobody else can have set it: the cell belongs to this thread.
             let _ = self.writable.set(copy);
         }
-        let Some(copy) = self.writable.get() else { return Err(CreateError::Os(Errno::EROFS)) };
-        let found = in_root(copy.as_fd(), &directory.path, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+        let Some(copy) = self.writable.get() else {
+            return Err(CreateError::Os(Errno::EROFS));
+        };
+        let found = in_root(
+            copy.as_fd(),
+            &directory.path,
+            OFlag::O_PATH | OFlag::O_DIRECTORY,
+        )?;
         let same = |a: FileStat, b: FileStat| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino);
         match same(fstat(&found)?, fstat(directory)?) {
             true => Ok(found),
@@ -218,10 +251,17 @@ impl CreateError {
         match self {
             CreateError::Volume => Finding::new(
                 Code::Target,
-                format!("{} of the container lies on a volume, which is not changed", path.display()),
+                format!(
+                    "{} of the container lies on a volume, which is not changed",
+                    path.display()
+                ),
                 "mount the volume elsewhere, or create this entry in it",
             ),
-            CreateError::Os(e) => failed(Code::Target, format!("create {} in the container", path.display()), e),
+            CreateError::Os(e) => failed(
+                Code::Target,
+                format!("create {} in the container", path.display()),
+                e,
+            ),
         }
     }
 }
@@ -233,13 +273,27 @@ pub(crate) fn bad_target(path: &Path, error: Errno) -> Finding {
         Errno::ENOENT => " (a dangling link)",
         _ => "",
     };
-    failed(Code::Target, format!("open {} in the container{why}", path.display()), error)
+    failed(
+        Code::Target,
+        format!("open {} in the container{why}", path.display()),
+        error,
+    )
 }
 
 /// Opens an entry of `directory` itself: a single name, and no link is followed.
-pub(crate) fn entry(directory: BorrowedFd<'_>, name: &OsStr, flags: OFlag) -> Result<OwnedFd, Errno> {
+pub(crate) fn entry(
+    directory: BorrowedFd<'_>,
+    name: &OsStr,
+    flags: OFlag,
+) -> Result<OwnedFd, Errno> {
     let flags = flags | OFlag::O_NOFOLLOW;
-    resolve(directory, Path::new(name), flags, Mode::empty(), ResolveFlag::RESOLVE_BENEATH)
+    resolve(
+        directory,
+        Path::new(name),
+        flags,
+        Mode::empty(),
+        ResolveFlag::RESOLVE_BENEATH,
+    )
 }
 
 /// Creates a regular file in `directory`; the name must not exist.
@@ -250,13 +304,29 @@ pub(crate) fn create_entry(
 ) -> Result<OwnedFd, Errno> {
     let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_WRONLY;
     let mode = Mode::from_bits_truncate(mode);
-    resolve(directory, Path::new(name), flags, mode, ResolveFlag::RESOLVE_BENEATH)
+    resolve(
+        directory,
+        Path::new(name),
+        flags,
+        mode,
+        ResolveFlag::RESOLVE_BENEATH,
+    )
 }
 
 fn in_root(root: BorrowedFd<'_>, path: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
     let relative = path.strip_prefix("/").unwrap_or(path);
-    let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
-    resolve(root, relative, flags, Mode::empty(), ResolveFlag::RESOLVE_IN_ROOT)
+    let relative = if relative.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        relative
+    };
+    resolve(
+        root,
+        relative,
+        flags,
+        Mode::empty(),
+        ResolveFlag::RESOLVE_IN_ROOT,
+    )
 }
 
 fn resolve(

@@ -32,7 +32,9 @@ impl Source {
     /// Whether the file of which `stat` tells is this one, or the same device by another node.
     pub(crate) fn is_at(&self, stat: &FileStat) -> bool {
         let device = || (major(stat.st_rdev), minor(stat.st_rdev));
-        let same_device = self.device.is_some_and(|d| kind_of(stat) == SFlag::S_IFCHR && d == device());
+        let same_device = self
+            .device
+            .is_some_and(|d| kind_of(stat) == SFlag::S_IFCHR && d == device());
         Identity::of(stat) == self.file || same_device
     }
 }
@@ -46,7 +48,10 @@ pub(crate) struct Identity {
 
 impl Identity {
     pub(crate) fn of(stat: &FileStat) -> Identity {
-        Identity { device: stat.st_dev, inode: stat.st_ino }
+        Identity {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+        }
     }
 }
 
@@ -62,13 +67,22 @@ impl Sources {
     ///
     /// # Errors
     /// [`Code::HostRead`], [`Code::SourceChanged`], [`Code::NodeWrong`], [`Code::Mount`].
-    pub(crate) fn open(plan: &Plan, host: &Host, receipt: &mut Receipt) -> Result<Sources, Finding> {
-        let mut sources = Sources { files: HashMap::new() };
+    pub(crate) fn open(
+        plan: &Plan,
+        host: &Host,
+        receipt: &mut Receipt,
+    ) -> Result<Sources, Finding> {
+        let mut sources = Sources {
+            files: HashMap::new(),
+        };
         for action in &plan.actions {
             let (path, opened) = match &action.what {
-                Operation::Device { source, major, minor, .. } => {
-                    (source, device(host, source, *major, *minor))
-                }
+                Operation::Device {
+                    source,
+                    major,
+                    minor,
+                    ..
+                } => (source, device(host, source, *major, *minor)),
                 Operation::Bind { kind, source, .. } => (source, file(host, source, *kind)),
                 _ => continue,
             };
@@ -77,7 +91,10 @@ impl Sources {
                     sources.files.insert(path.clone(), opened);
                 }
                 Err(e) if action.required => return Err(e),
-                Err(e) => receipt.skipped.push(Skipped { what: path.display().to_string(), why: e.message }),
+                Err(e) => receipt.skipped.push(Skipped {
+                    what: path.display().to_string(),
+                    why: e.message,
+                }),
             }
         }
         Ok(sources)
@@ -95,12 +112,18 @@ fn device(host: &Host, path: &Path, want_major: u32, want_minor: u32) -> Result<
     if kind_of(&stat) != SFlag::S_IFCHR || rdev != (u64::from(want_major), u64::from(want_minor)) {
         return Err(Finding::new(
             Code::NodeWrong,
-            format!("{} is not the character device {want_major}:{want_minor} (any more)", path.display()),
+            format!(
+                "{} is not the character device {want_major}:{want_minor} (any more)",
+                path.display()
+            ),
             "run `oci-gpu system create-device-nodes` on the host",
         ));
     }
     let source = detach(path, &node, &stat, attr::NOSUID | attr::NOEXEC)?;
-    Ok(Source { device: Some(rdev), ..source })
+    Ok(Source {
+        device: Some(rdev),
+        ..source
+    })
 }
 
 fn file(host: &Host, path: &Path, kind: BindKind) -> Result<Source, Finding> {
@@ -109,14 +132,20 @@ fn file(host: &Host, path: &Path, kind: BindKind) -> Result<Source, Finding> {
         BindKind::Library | BindKind::Binary => (&[SFlag::S_IFREG], read_only),
         BindKind::Firmware | BindKind::Config => (&[SFlag::S_IFREG], read_only | attr::NOEXEC),
         BindKind::Proc => (&[SFlag::S_IFREG, SFlag::S_IFDIR], read_only | attr::NOEXEC),
-        BindKind::Socket => (&[SFlag::S_IFSOCK], attr::NOSUID | attr::NODEV | attr::NOEXEC),
+        BindKind::Socket => (
+            &[SFlag::S_IFSOCK],
+            attr::NOSUID | attr::NODEV | attr::NOEXEC,
+        ),
         BindKind::Directory => (&[SFlag::S_IFDIR], attr::NOSUID | attr::NODEV | attr::NOEXEC),
     };
     let (file, stat) = open(host, path)?;
     if !types.contains(&kind_of(&stat)) {
         return Err(Finding::new(
             Code::SourceChanged,
-            format!("{} is not of the type that it was, or has the wrong type for its place", path.display()),
+            format!(
+                "{} is not of the type that it was, or has the wrong type for its place",
+                path.display()
+            ),
             "reinstall the driver's user-space packages",
         ));
     }
@@ -127,9 +156,13 @@ fn file(host: &Host, path: &Path, kind: BindKind) -> Result<Source, Finding> {
 fn open(host: &Host, path: &Path) -> Result<(File, FileStat), Finding> {
     let disk = host.on_disk(path);
     let mut options = File::options();
-    let opened = options.read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(&disk);
+    let opened = options
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_NOFOLLOW)
+        .open(&disk);
     let file = opened.map_err(|e| failed(Code::HostRead, format!("open {}", path.display()), e))?;
-    let stat = fstat(&file).map_err(|e| failed(Code::HostRead, format!("stat {}", path.display()), e))?;
+    let stat =
+        fstat(&file).map_err(|e| failed(Code::HostRead, format!("stat {}", path.display()), e))?;
     Ok((file, stat))
 }
 
@@ -138,10 +171,25 @@ fn kind_of(stat: &FileStat) -> SFlag {
 }
 
 fn detach(path: &Path, file: &File, stat: &FileStat, attributes: u64) -> Result<Source, Finding> {
-    let tree = clone_tree(file.as_fd())
-        .map_err(|e| failed(Code::Mount, format!("clone the mount of {}", path.display()), e))?;
-    set_attributes(tree.as_fd(), attributes, 0)
-        .map_err(|e| failed(Code::Mount, format!("restrict the mount of {}", path.display()), e))?;
+    let tree = clone_tree(file.as_fd()).map_err(|e| {
+        failed(
+            Code::Mount,
+            format!("clone the mount of {}", path.display()),
+            e,
+        )
+    })?;
+    set_attributes(tree.as_fd(), attributes, 0).map_err(|e| {
+        failed(
+            Code::Mount,
+            format!("restrict the mount of {}", path.display()),
+            e,
+        )
+    })?;
     let is_directory = kind_of(stat) == SFlag::S_IFDIR;
-    Ok(Source { tree, file: Identity::of(stat), is_directory, device: None })
+    Ok(Source {
+        tree,
+        file: Identity::of(stat),
+        is_directory,
+        device: None,
+    })
 }

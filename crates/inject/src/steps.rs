@@ -54,7 +54,10 @@ pub(crate) fn apply(
             Err(e) => {
                 undo.back_to(mark);
                 let what = action.what.describe();
-                receipt.skipped.push(Skipped { what, why: e.message });
+                receipt.skipped.push(Skipped {
+                    what,
+                    why: e.message,
+                });
             }
         }
     }
@@ -72,14 +75,17 @@ fn one(
     match what {
         Operation::Device { source, target, .. } | Operation::Bind { source, target, .. } => {
             // An optional source that could not be opened is in the receipt already.
-            let Some(source) = sources.get(source) else { return Ok(None) };
+            let Some(source) = sources.get(source) else {
+                return Ok(None);
+            };
             bind(root, source, target, undo).map(Some)
         }
         Operation::Symlink { target, points_to } => link(root, target, points_to, undo).map(Some),
         Operation::Files { target, entries } => view::mount(root, target, entries, undo).map(Some),
-        Operation::LdCache { entries, directories } => {
-            loader_cache::update(root, entries, directories, undo).map(Some)
-        }
+        Operation::LdCache {
+            entries,
+            directories,
+        } => loader_cache::update(root, entries, directories, undo).map(Some),
         // The process exists already: its environment and groups are the runtime's to set.
         Operation::Env { .. } | Operation::Group { .. } => Ok(None),
     }
@@ -106,7 +112,11 @@ fn bind(
             found
         }
         Err(Errno::ENOENT) => {
-            if root.create(&directory, make).map_err(|e| e.at(target))?.is_some() {
+            if root
+                .create(&directory, make)
+                .map_err(|e| e.at(target))?
+                .is_some()
+            {
                 match source.is_directory {
                     true => undo.remove_directory(root.writer(&directory), name),
                     false => undo.remove_file(root.writer(&directory), name),
@@ -116,8 +126,13 @@ fn bind(
         }
         Err(e) => return Err(bad_target(target, e)),
     };
-    move_mount(source.tree.as_fd(), found.as_fd())
-        .map_err(|e| failed(Code::Mount, format!("mount on {} in the container", target.display()), e))?;
+    move_mount(source.tree.as_fd(), found.as_fd()).map_err(|e| {
+        failed(
+            Code::Mount,
+            format!("mount on {} in the container", target.display()),
+            e,
+        )
+    })?;
     // Who can rename in the container may have moved the target away: what is at the path now?
     let mounted = entry(directory.as_fd(), name, OFlag::O_PATH);
     match mounted {
@@ -132,7 +147,10 @@ fn bind(
             }
             Err(Finding::new(
                 Code::Target,
-                format!("{} of the container was changed by somebody while it was mounted on", target.display()),
+                format!(
+                    "{} of the container was changed by somebody while it was mounted on",
+                    target.display()
+                ),
                 "see who else has this root or a volume in it",
             ))
         }
@@ -156,7 +174,10 @@ fn fits(source: &Source, stat: &FileStat, target: &Path) -> Result<(), Finding> 
     }
     Err(Finding::new(
         Code::Target,
-        format!("{} of the container is {what}, and is not replaced", target.display()),
+        format!(
+            "{} of the container is {what}, and is not replaced",
+            target.display()
+        ),
         "remove it from the image",
     ))
 }
@@ -177,7 +198,10 @@ fn link(
             Err(_) => {
                 return Err(Finding::new(
                     Code::Target,
-                    format!("{} of the container is there already and is no link: left as it is", target.display()),
+                    format!(
+                        "{} of the container is there already and is no link: left as it is",
+                        target.display()
+                    ),
                     "remove it from the image",
                 ));
             }
@@ -193,7 +217,11 @@ fn link(
         symlinkat(points_to, at, TEMPORARY)?;
         renameat(at, TEMPORARY, at, name)
     };
-    if root.create(&directory, make).map_err(|e| e.at(target))?.is_some() {
+    if root
+        .create(&directory, make)
+        .map_err(|e| e.at(target))?
+        .is_some()
+    {
         match held {
             Some(held) => undo.restore_link(root.writer(&directory), name, held.into()),
             None => undo.remove_file(root.writer(&directory), name),

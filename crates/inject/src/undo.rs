@@ -21,7 +21,11 @@ enum Done {
     Mounted(OwnedFd),
     File(Rc<dyn AsFd>, OsString),
     Directory(Rc<dyn AsFd>, OsString),
-    Link { directory: Rc<dyn AsFd>, name: OsString, held: PathBuf },
+    Link {
+        directory: Rc<dyn AsFd>,
+        name: OsString,
+        held: PathBuf,
+    },
 }
 
 impl Undo {
@@ -37,13 +41,18 @@ impl Undo {
 
     /// A directory of that name was made.
     pub(crate) fn remove_directory(&mut self, directory: Rc<dyn AsFd>, name: &OsStr) {
-        self.done.push(Done::Directory(directory, name.to_os_string()));
+        self.done
+            .push(Done::Directory(directory, name.to_os_string()));
     }
 
     /// A link that held `held` was replaced.
     pub(crate) fn restore_link(&mut self, directory: Rc<dyn AsFd>, name: &OsStr, held: PathBuf) {
         let name = name.to_os_string();
-        self.done.push(Done::Link { directory, name, held });
+        self.done.push(Done::Link {
+            directory,
+            name,
+            held,
+        });
     }
 
     /// How much has been done, for [`Undo::back_to`].
@@ -83,14 +92,31 @@ impl Done {
                 let _ = umount2(own.as_str(), MntFlags::MNT_DETACH);
             }
             Done::File(directory, name) => {
-                let _ = unlinkat(directory.as_fd(), name.as_os_str(), UnlinkatFlags::NoRemoveDir);
+                let _ = unlinkat(
+                    directory.as_fd(),
+                    name.as_os_str(),
+                    UnlinkatFlags::NoRemoveDir,
+                );
             }
             Done::Directory(directory, name) => {
-                let _ = unlinkat(directory.as_fd(), name.as_os_str(), UnlinkatFlags::RemoveDir);
+                let _ = unlinkat(
+                    directory.as_fd(),
+                    name.as_os_str(),
+                    UnlinkatFlags::RemoveDir,
+                );
             }
-            Done::Link { directory, name, held } => {
+            Done::Link {
+                directory,
+                name,
+                held,
+            } => {
                 if symlinkat(&held, directory.as_fd(), TEMPORARY).is_ok() {
-                    let _ = renameat(directory.as_fd(), TEMPORARY, directory.as_fd(), name.as_os_str());
+                    let _ = renameat(
+                        directory.as_fd(),
+                        TEMPORARY,
+                        directory.as_fd(),
+                        name.as_os_str(),
+                    );
                 }
             }
         }

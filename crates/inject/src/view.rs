@@ -44,15 +44,26 @@ pub(crate) fn mount(
             ));
         }
     }
-    let broken = |e: std::io::Error| failed(Code::Mount, format!("make a file system for {}", target.display()), e);
+    let broken = |e: std::io::Error| {
+        failed(
+            Code::Mount,
+            format!("make a file system for {}", target.display()),
+            e,
+        )
+    };
     let attributes = attr::NOSUID | attr::NODEV | attr::NOEXEC;
     let tree = new_filesystem(c"tmpfs", OPTIONS, attributes).map_err(broken)?;
     for entry in entries {
         fill(tree.as_fd(), entry).map_err(broken)?;
     }
     set_attributes(tree.as_fd(), attr::RDONLY, 0).map_err(broken)?;
-    move_mount(tree.as_fd(), place.as_fd())
-        .map_err(|e| failed(Code::Mount, format!("mount on {} in the container", target.display()), e))?;
+    move_mount(tree.as_fd(), place.as_fd()).map_err(|e| {
+        failed(
+            Code::Mount,
+            format!("mount on {} in the container", target.display()),
+            e,
+        )
+    })?;
     undo.unmount(tree);
     Ok(Outcome::Done)
 }
@@ -71,14 +82,17 @@ fn fill(tree: BorrowedFd<'_>, entry: &FileEntry) -> std::io::Result<()> {
 
 /// Whether the file system at `place` is what an earlier run made of `entries`.
 fn holds(place: &OwnedFd, entries: &[FileEntry]) -> bool {
-    entries.iter().filter(|e| e.content.as_ref().is_some_and(|c| !c.is_empty())).all(|e| {
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-        let limit = e.content.as_ref().map_or(0, Vec::len) as u64;
-        openat(place, &e.path, flags, Mode::empty())
-            .ok()
-            .and_then(|f| read_bounded(File::from(f), limit).ok())
-            == e.content
-    })
+    entries
+        .iter()
+        .filter(|e| e.content.as_ref().is_some_and(|c| !c.is_empty()))
+        .all(|e| {
+            let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+            let limit = e.content.as_ref().map_or(0, Vec::len) as u64;
+            openat(place, &e.path, flags, Mode::empty())
+                .ok()
+                .and_then(|f| read_bounded(File::from(f), limit).ok())
+                == e.content
+        })
 }
 
 fn file_system(place: &OwnedFd) -> Result<FsType, Errno> {

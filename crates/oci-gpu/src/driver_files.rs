@@ -17,11 +17,19 @@ struct DriverLibrary {
 }
 
 const fn library(stem: &'static str, capabilities: &'static [Capability]) -> DriverLibrary {
-    DriverLibrary { stem, capabilities, linked: false }
+    DriverLibrary {
+        stem,
+        capabilities,
+        linked: false,
+    }
 }
 
 const fn linked(stem: &'static str, capabilities: &'static [Capability]) -> DriverLibrary {
-    DriverLibrary { stem, capabilities, linked: true }
+    DriverLibrary {
+        stem,
+        capabilities,
+        linked: true,
+    }
 }
 
 /// Libraries, by capability.
@@ -96,22 +104,49 @@ pub(crate) const BINARIES: &[(&str, Capability)] = &[
 /// Sockets and directories of the driver's daemons.
 pub(crate) const SOCKETS: &[(&str, FileKind, Capability)] = &[
     ("/run/nvidia-persistenced/socket", FileKind::Socket, Utility),
-    ("/run/nvidia-fabricmanager/socket", FileKind::Socket, Utility),
+    (
+        "/run/nvidia-fabricmanager/socket",
+        FileKind::Socket,
+        Utility,
+    ),
     ("/tmp/nvidia-mps", FileKind::Directory, Compute),
 ];
 
 /// Configuration: (name, directories on the host in order, directory in the container, capability).
 pub(crate) const CONFIGS: &[(&str, &[&str], &str, Capability)] = &[
-    ("nvidia.icd", &["/etc/OpenCL/vendors"], "/etc/OpenCL/vendors", Compute),
-    ("10_nvidia.json", GLVND, "/usr/share/glvnd/egl_vendor.d", Graphics),
+    (
+        "nvidia.icd",
+        &["/etc/OpenCL/vendors"],
+        "/etc/OpenCL/vendors",
+        Compute,
+    ),
+    (
+        "10_nvidia.json",
+        GLVND,
+        "/usr/share/glvnd/egl_vendor.d",
+        Graphics,
+    ),
     ("nvidia_icd.json", VULKAN_ICD, "/etc/vulkan/icd.d", Graphics),
-    ("nvidia_layers.json", VULKAN_LAYER, "/etc/vulkan/implicit_layer.d", Graphics),
-    ("nvoptix.bin", &["/usr/share/nvidia"], "/usr/share/nvidia", Graphics),
+    (
+        "nvidia_layers.json",
+        VULKAN_LAYER,
+        "/etc/vulkan/implicit_layer.d",
+        Graphics,
+    ),
+    (
+        "nvoptix.bin",
+        &["/usr/share/nvidia"],
+        "/usr/share/nvidia",
+        Graphics,
+    ),
 ];
 
 const GLVND: &[&str] = &["/etc/glvnd/egl_vendor.d", "/usr/share/glvnd/egl_vendor.d"];
 const VULKAN_ICD: &[&str] = &["/etc/vulkan/icd.d", "/usr/share/vulkan/icd.d"];
-const VULKAN_LAYER: &[&str] = &["/etc/vulkan/implicit_layer.d", "/usr/share/vulkan/implicit_layer.d"];
+const VULKAN_LAYER: &[&str] = &[
+    "/etc/vulkan/implicit_layer.d",
+    "/usr/share/vulkan/implicit_layer.d",
+];
 
 /// The capabilities that a library of that stem is part of. A library of the driver's version that
 /// the table does not know belongs to a newer driver: it goes where libcuda or the graphics
@@ -140,9 +175,17 @@ mod tests {
     fn every_library_is_listed_once_and_has_a_capability() {
         for (i, l) in LIBRARIES.iter().enumerate() {
             assert!(!l.capabilities.is_empty(), "{}", l.stem);
-            assert!(LIBRARIES.iter().skip(i + 1).all(|o| o.stem != l.stem), "{}", l.stem);
+            assert!(
+                LIBRARIES.iter().skip(i + 1).all(|o| o.stem != l.stem),
+                "{}",
+                l.stem
+            );
         }
-        assert!(REQUIRED.iter().all(|(c, stem)| capabilities_of(stem).contains(*c)));
+        assert!(
+            REQUIRED
+                .iter()
+                .all(|(c, stem)| capabilities_of(stem).contains(*c))
+        );
     }
 
     #[test]

@@ -102,7 +102,10 @@ impl Explanation {
     pub fn inventory(&mut self, inventory: &Inventory) {
         for c in inventory.driver.candidates.iter().filter(|c| !c.accepted) {
             let what = c.path.display().to_string();
-            self.skipped.push(Skip { what, why: format!("{}: {}", c.evidence, c.why) });
+            self.skipped.push(Skip {
+                what,
+                why: format!("{}: {}", c.evidence, c.why),
+            });
         }
     }
 
@@ -123,7 +126,10 @@ impl Explanation {
         for action in &plan.actions {
             items(&action.what, action.required, &action.why, &mut self.items);
         }
-        let skip = |s: &Skipped| Skip { what: s.what.clone(), why: s.why.clone() };
+        let skip = |s: &Skipped| Skip {
+            what: s.what.clone(),
+            why: s.why.clone(),
+        };
         self.skipped.extend(plan.skipped.iter().map(skip));
     }
 
@@ -133,7 +139,10 @@ impl Explanation {
             true => finding.message.clone(),
             false => format!("{}; {}", finding.message, finding.remedy),
         };
-        self.errors.push(Problem { code: finding.code.to_string(), message });
+        self.errors.push(Problem {
+            code: finding.code.to_string(),
+            message,
+        });
     }
 
     /// The explanation for a person: a line an item.
@@ -149,7 +158,13 @@ impl Explanation {
             None => writeln!(out, "request: none; the container asks for no GPU")?,
             Some(r) => {
                 let capabilities: Vec<&str> = r.capabilities.iter().map(|c| c.as_str()).collect();
-                writeln!(out, "request: devices {}; capabilities {}; from {}", one_line(&r.devices.join(",")), capabilities.join(","), r.source)?;
+                writeln!(
+                    out,
+                    "request: devices {}; capabilities {}; from {}",
+                    one_line(&r.devices.join(",")),
+                    capabilities.join(","),
+                    r.source
+                )?;
                 for requirement in &r.requirements {
                     writeln!(out, "  requires {}", one_line(requirement))?;
                 }
@@ -157,7 +172,11 @@ impl Explanation {
         }
         for g in &self.gpus {
             let uuid = g.uuid.as_deref().unwrap_or("UUID unknown");
-            writeln!(out, "gpu {}: {}, {uuid}, {}, /dev/nvidia{}", g.index, g.model, g.bus_id, g.minor)?;
+            writeln!(
+                out,
+                "gpu {}: {}, {uuid}, {}, /dev/nvidia{}",
+                g.index, g.model, g.bus_id, g.minor
+            )?;
         }
         for i in &self.items {
             let optional = if i.required { "" } else { " (optional)" };
@@ -165,10 +184,21 @@ impl Explanation {
                 Some(source) if *source != i.target => format!(" <- {source}"),
                 _ => String::new(),
             };
-            writeln!(out, "{:<8} {}{from}{optional}\n           {}", i.kind, i.target, one_line(&i.why))?;
+            writeln!(
+                out,
+                "{:<8} {}{from}{optional}\n           {}",
+                i.kind,
+                i.target,
+                one_line(&i.why)
+            )?;
         }
         for s in &self.skipped {
-            writeln!(out, "skipped  {}\n           {}", one_line(&s.what), one_line(&s.why))?;
+            writeln!(
+                out,
+                "skipped  {}\n           {}",
+                one_line(&s.what),
+                one_line(&s.why)
+            )?;
         }
         for e in &self.errors {
             writeln!(out, "error    {}: {}", e.code, one_line(&e.message))?;
@@ -180,12 +210,24 @@ impl Explanation {
 /// The items of an operation: one, except that files in memory and cache entries are one each.
 fn items(what: &Operation, required: bool, why: &str, out: &mut Vec<Item>) {
     let mut item = |kind, source: Option<String>, target: String| {
-        out.push(Item { kind, source, target, required, why: why.to_owned() });
+        out.push(Item {
+            kind,
+            source,
+            target,
+            required,
+            why: why.to_owned(),
+        });
     };
     let text = |p: &Path| p.display().to_string();
     match what {
-        Operation::Device { source, target, .. } => item("device", Some(text(source)), text(target)),
-        Operation::Bind { kind, source, target } => {
+        Operation::Device { source, target, .. } => {
+            item("device", Some(text(source)), text(target))
+        }
+        Operation::Bind {
+            kind,
+            source,
+            target,
+        } => {
             let kind = match kind {
                 BindKind::Library => "library",
                 BindKind::Binary => "binary",
@@ -197,17 +239,29 @@ fn items(what: &Operation, required: bool, why: &str, out: &mut Vec<Item>) {
             };
             item(kind, Some(text(source)), text(target));
         }
-        Operation::Symlink { target, points_to } => item("symlink", Some(text(points_to)), text(target)),
+        Operation::Symlink { target, points_to } => {
+            item("symlink", Some(text(points_to)), text(target))
+        }
         Operation::Files { target, entries } => {
-            for entry in entries.iter().filter(|e| e.content.as_ref().is_some_and(|c| !c.is_empty())) {
+            for entry in entries
+                .iter()
+                .filter(|e| e.content.as_ref().is_some_and(|c| !c.is_empty()))
+            {
                 item("proc", None, text(&target.join(&entry.path)));
             }
         }
-        Operation::LdCache { entries, directories } if entries.is_empty() => {
-            directories.iter().for_each(|d| item("ldcache", Some(text(d)), text(d)));
+        Operation::LdCache {
+            entries,
+            directories,
+        } if entries.is_empty() => {
+            directories
+                .iter()
+                .for_each(|d| item("ldcache", Some(text(d)), text(d)));
         }
         Operation::LdCache { entries, .. } => {
-            entries.iter().for_each(|e| item("ldcache", Some(e.soname.clone()), text(&e.path)));
+            entries
+                .iter()
+                .for_each(|e| item("ldcache", Some(e.soname.clone()), text(&e.path)));
         }
         Operation::Env { name, value } => item("env", Some(value.clone()), name.clone()),
         Operation::Group { gid } => item("group", None, gid.to_string()),

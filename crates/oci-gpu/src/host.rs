@@ -188,7 +188,10 @@ impl Root {
     /// [`Root::open`] for a path whose links have been followed; a link there now is an error.
     pub fn open_resolved(&self, path: &Path) -> io::Result<fs::File> {
         let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW | libc::O_NOCTTY;
-        fs::File::options().read(true).custom_flags(flags).open(self.on_disk(path))
+        fs::File::options()
+            .read(true)
+            .custom_flags(flags)
+            .open(self.on_disk(path))
     }
 
     /// Facts about the file that `path` leads to.

@@ -37,13 +37,20 @@ pub struct Grant {
 /// [`Code::UnknownDevice`], [`Code::AmbiguousDevice`], [`Code::Mig`], [`Code::ImexChannel`] and
 /// [`Code::Requirement`]; each names what there is instead.
 pub fn select(inventory: &Inventory, request: &Request) -> Result<Grant, SelectError> {
-    let mut picked = Picked { inventory, gpus: Vec::new(), mig: Vec::new() };
+    let mut picked = Picked {
+        inventory,
+        gpus: Vec::new(),
+        mig: Vec::new(),
+    };
     match &request.devices {
         Devices::DriverOnly => {}
         Devices::All if inventory.gpus.is_empty() => {
             return Err(Finding::new(
                 Code::UnknownDevice,
-                format!("all GPUs were asked for, but driver {} has none", inventory.driver.version),
+                format!(
+                    "all GPUs were asked for, but driver {} has none",
+                    inventory.driver.version
+                ),
                 "see dmesg and lspci for GPUs that the driver did not take, or ask for 'none'",
             ));
         }
@@ -56,7 +63,11 @@ pub fn select(inventory: &Inventory, request: &Request) -> Result<Grant, SelectE
     }
     picked.gpus.sort_unstable();
     picked.mig.sort_unstable();
-    let gpus: Vec<Gpu> = picked.gpus.iter().map(|&i| inventory.gpus[i].clone()).collect();
+    let gpus: Vec<Gpu> = picked
+        .gpus
+        .iter()
+        .map(|&i| inventory.gpus[i].clone())
+        .collect();
     let mig = picked
         .mig
         .iter()
@@ -147,9 +158,17 @@ impl Picked<'_> {
     /// The GPU whose UUID is `wanted`, or begins with it if no other does.
     fn by_uuid(&self, id: &DeviceId, wanted: &str) -> Result<usize, Finding> {
         let gpus = &self.inventory.gpus;
-        let uuid = |g: usize| gpus[g].uuid.as_deref().unwrap_or_default().to_ascii_lowercase();
+        let uuid = |g: usize| {
+            gpus[g]
+                .uuid
+                .as_deref()
+                .unwrap_or_default()
+                .to_ascii_lowercase()
+        };
         let wanted = wanted.to_ascii_lowercase();
-        let fits: Vec<usize> = (0..gpus.len()).filter(|&g| uuid(g).starts_with(&wanted)).collect();
+        let fits: Vec<usize> = (0..gpus.len())
+            .filter(|&g| uuid(g).starts_with(&wanted))
+            .collect();
         match fits[..] {
             [one] => Ok(one),
             [] => Err(self.unknown(id)),
@@ -160,7 +179,10 @@ impl Picked<'_> {
                 let names: Vec<String> = fits.iter().map(|&g| name(&gpus[g])).collect();
                 Err(Finding::new(
                     Code::AmbiguousDevice,
-                    format!("'{id}' begins the UUID of several GPUs: {}", names.join(", ")),
+                    format!(
+                        "'{id}' begins the UUID of several GPUs: {}",
+                        names.join(", ")
+                    ),
                     "write more of the UUID, or the GPU's index",
                 ))
             }
@@ -171,7 +193,10 @@ impl Picked<'_> {
         let gpus = &self.inventory.gpus;
         let there = match gpus.len() {
             0 => "it has none".to_owned(),
-            _ => format!("it has {}", gpus.iter().map(name).collect::<Vec<_>>().join(", ")),
+            _ => format!(
+                "it has {}",
+                gpus.iter().map(name).collect::<Vec<_>>().join(", ")
+            ),
         };
         Finding::new(
             Code::UnknownDevice,
@@ -196,7 +221,10 @@ impl Picked<'_> {
         }
         Finding::new(
             Code::Mig,
-            format!("'{id}' cannot be looked up: the kernel's files do not tell MIG UUIDs; the host has the instances {}", instances.join(", ")),
+            format!(
+                "'{id}' cannot be looked up: the kernel's files do not tell MIG UUIDs; the host has the instances {}",
+                instances.join(", ")
+            ),
             "name the instance as GPU:INSTANCE (0:1) or as MIG-<GPU UUID>/<GPU instance>/<compute instance>",
         )
     }
@@ -213,7 +241,12 @@ fn no_instance(id: &DeviceId, gpu: &Gpu) -> Finding {
         .mig
         .iter()
         .enumerate()
-        .map(|(m, i)| format!("{}:{m} (GPU instance {}, compute instance {})", gpu.index, i.gi, i.ci))
+        .map(|(m, i)| {
+            format!(
+                "{}:{m} (GPU instance {}, compute instance {})",
+                gpu.index, i.gi, i.ci
+            )
+        })
         .collect();
     let there = match there.is_empty() {
         true => "is not split into MIG instances".to_owned(),
@@ -221,7 +254,10 @@ fn no_instance(id: &DeviceId, gpu: &Gpu) -> Finding {
     };
     Finding::new(
         Code::Mig,
-        format!("the host has no MIG instance '{id}': GPU {} {there}", gpu.index),
+        format!(
+            "the host has no MIG instance '{id}': GPU {} {there}",
+            gpu.index
+        ),
         "ask for one that exists, or create it with nvidia-smi mig -cgi",
     )
 }
@@ -237,7 +273,11 @@ fn requirements(inventory: &Inventory, gpus: &[Gpu], request: &Request) -> Resul
     };
     let devices: Vec<DeviceTraits> = gpus.iter().map(traits).collect();
     let driver = &inventory.driver;
-    let facts = RequireFacts { driver: &driver.version, cuda: driver.cuda, devices: &devices };
+    let facts = RequireFacts {
+        driver: &driver.version,
+        cuda: driver.cuda,
+        devices: &devices,
+    };
     require::check(&request.requirements, &facts)
 }
 
@@ -252,14 +292,25 @@ fn brand_of(model: &str) -> Option<&'static str> {
         ("TITAN", "Titan"),
         ("NVIDIA RTX", "NvidiaRTX"),
     ];
-    let word = WORDS.iter().find(|(word, _)| model.contains(word)).map(|(_, brand)| *brand);
+    let word = WORDS
+        .iter()
+        .find(|(word, _)| model.contains(word))
+        .map(|(_, brand)| *brand);
     word.or_else(|| model.starts_with("NVIDIA ").then_some("Nvidia"))
 }
 
 fn mig_rights(inventory: &Inventory, request: &Request) -> Result<Vec<MigAccess>, Finding> {
     let asked = [
-        (request.mig_config, "NVIDIA_MIG_CONFIG_DEVICES", &inventory.mig_config),
-        (request.mig_monitor, "NVIDIA_MIG_MONITOR_DEVICES", &inventory.mig_monitor),
+        (
+            request.mig_config,
+            "NVIDIA_MIG_CONFIG_DEVICES",
+            &inventory.mig_config,
+        ),
+        (
+            request.mig_monitor,
+            "NVIDIA_MIG_MONITOR_DEVICES",
+            &inventory.mig_monitor,
+        ),
     ];
     let mut rights = Vec::new();
     for (asked, variable, right) in asked {
@@ -268,7 +319,9 @@ fn mig_rights(inventory: &Inventory, request: &Request) -> Result<Vec<MigAccess>
             (true, None) => {
                 return Err(Finding::new(
                     Code::Mig,
-                    format!("{variable} is set, but the driver has no such right below /proc/driver/nvidia/capabilities/mig"),
+                    format!(
+                        "{variable} is set, but the driver has no such right below /proc/driver/nvidia/capabilities/mig"
+                    ),
                     "use a driver and a GPU that support MIG, or unset the variable",
                 ));
             }

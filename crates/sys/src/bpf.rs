@@ -166,7 +166,11 @@ pub fn load_device_program(
         license: license.as_ptr() as u64,
         log_level: u32::from(!log.is_empty()),
         log_size: log.len() as u32,
-        log_buf: if log.is_empty() { 0 } else { log.as_mut_ptr() as u64 },
+        log_buf: if log.is_empty() {
+            0
+        } else {
+            log.as_mut_ptr() as u64
+        },
     };
     bpf(PROG_LOAD, &mut load).map(owned)
 }

@@ -101,13 +101,23 @@ pub fn new_filesystem(
     const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
     const CLOEXEC: libc::c_uint = 1;
     // SAFETY: the type's name is NUL-terminated.
-    let context = owned(check(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), CLOEXEC) })?);
-    let configure = |command: libc::c_uint, key: *const libc::c_char, value: *const libc::c_char| {
-        // SAFETY: key and value are null, or NUL-terminated strings that live through the call.
-        check(unsafe {
-            libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), command, key, value, 0)
-        })
-    };
+    let context = owned(check(unsafe {
+        libc::syscall(libc::SYS_fsopen, kind.as_ptr(), CLOEXEC)
+    })?);
+    let configure =
+        |command: libc::c_uint, key: *const libc::c_char, value: *const libc::c_char| {
+            // SAFETY: key and value are null, or NUL-terminated strings that live through the call.
+            check(unsafe {
+                libc::syscall(
+                    libc::SYS_fsconfig,
+                    context.as_raw_fd(),
+                    command,
+                    key,
+                    value,
+                    0,
+                )
+            })
+        };
     for (key, value) in options {
         match value {
             Some(value) => configure(FSCONFIG_SET_STRING, key.as_ptr(), value.as_ptr())?,

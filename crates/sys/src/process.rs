@@ -13,7 +13,9 @@ use crate::{check, owned};
 /// Linux 5.3.
 pub fn pidfd(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: the call takes numbers only.
-    Ok(owned(check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?))
+    Ok(owned(check(unsafe {
+        libc::syscall(libc::SYS_pidfd_open, pid, 0)
+    })?))
 }
 
 /// Closes every descriptor from `first` on (close_range(2)).

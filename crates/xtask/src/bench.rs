@@ -9,11 +9,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use oci_gpu_sim::HostSpec;
+use oci_gpu_tests::binaries;
 use oci_gpu_tests::debs::Debs;
 use oci_gpu_tests::error::{Context, Error, Result};
 use oci_gpu_tests::rootfs::{Kind, image};
 use oci_gpu_tests::scratch::Scratch;
-use oci_gpu_tests::binaries;
 
 use crate::floor;
 use crate::packages;
@@ -37,11 +37,16 @@ pub(crate) fn run() -> Result<()> {
     let (hook, floor_program) = (binaries::hook()?, binaries::floor()?);
     let scratch = Scratch::new()?;
     let host = scratch.path().join("host");
-    HostSpec::named("debian-8").and_then(|s| s.create(&host)).during("simulate a host")?;
+    HostSpec::named("debian-8")
+        .and_then(|s| s.create(&host))
+        .during("simulate a host")?;
     let image = image(&Debs::new()?, Kind::Bookworm)?;
     let empty = time(RUNS, || Ok(Command::new("/bin/true")))?;
     println!("a process that does nothing (/bin/true): {}", shown(empty));
-    println!("{:<26} {:>9} {:>9} {:>6}", "median of wall time", "hook", "floor", "ratio");
+    println!(
+        "{:<26} {:>9} {:>9} {:>6}",
+        "median of wall time", "hook", "floor", "ratio"
+    );
     for (name, devices, capabilities) in CASES {
         let stage = Stage::new(scratch.path(), &image, devices, capabilities)?;
         let list = scratch.path().join("list");
@@ -58,12 +63,18 @@ pub(crate) fn run() -> Result<()> {
             drop(container);
             let container = stage.container()?;
             let mut command = Command::new(&floor_program);
-            command.arg(floor::for_process(&list, container.pid)?).arg(stage.config());
+            command
+                .arg(floor::for_process(&list, container.pid)?)
+                .arg(stage.config());
             of_floor.push(stage.measure(command, &container)?);
         }
         let (hook, floor) = (median(of_hook), median(of_floor));
         let ratio = hook.as_secs_f64() / floor.as_secs_f64();
-        println!("{name:<26} {:>9} {:>9} {ratio:>6.2}", shown(hook), shown(floor));
+        println!(
+            "{name:<26} {:>9} {:>9} {ratio:>6.2}",
+            shown(hook),
+            shown(floor)
+        );
     }
     Ok(())
 }
@@ -73,7 +84,10 @@ fn time(runs: usize, command: impl Fn() -> Result<Command>) -> Result<Duration> 
     for _ in 0..runs {
         let mut command = command()?;
         let begin = Instant::now();
-        let status = command.stdin(Stdio::null()).status().during("run a program")?;
+        let status = command
+            .stdin(Stdio::null())
+            .status()
+            .during("run a program")?;
         times.push(begin.elapsed());
         if !status.success() {
             return Err(Error::new(format!("{command:?} failed")));

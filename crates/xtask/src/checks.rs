@@ -14,10 +14,24 @@ pub(crate) fn run() -> Result<()> {
     packages::install()?;
     let _ = std::fs::remove_file(skip::file()?);
     step("formatting", &["fmt", "--all", "--check"])?;
-    step("lints", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"])?;
+    step(
+        "lints",
+        &[
+            "clippy",
+            "--quiet",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "--deny",
+            "warnings",
+        ],
+    )?;
     println!("== programs");
     println!("{}", binaries::hook()?.display());
-    step("tests", &["test", "--quiet", "--workspace", "--no-fail-fast"])?;
+    step(
+        "tests",
+        &["test", "--quiet", "--workspace", "--no-fail-fast"],
+    )?;
     let skips = skip::recorded()?;
     println!("== {} skips", skips.len());
     skips.iter().for_each(|s| println!("SKIP {s}"));
@@ -28,7 +42,10 @@ pub(crate) fn run() -> Result<()> {
 fn step(name: &str, arguments: &[&str]) -> Result<()> {
     println!("== {name}: cargo {}", arguments.join(" "));
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo).args(arguments).status().during("start cargo")?;
+    let status = Command::new(cargo)
+        .args(arguments)
+        .status()
+        .during("start cargo")?;
     match status.success() {
         true => Ok(()),
         false => Err(Error::new(format!("{name} failed"))),

@@ -30,7 +30,10 @@ pub(crate) fn run() -> Result<()> {
     let real = oci_gpu::discover(&Host::system());
     let host = match &real {
         Ok(inventory) if !inventory.gpus.is_empty() => {
-            println!("this machine runs driver {}: no simulation", inventory.driver.version);
+            println!(
+                "this machine runs driver {}: no simulation",
+                inventory.driver.version
+            );
             Path::new("/").to_path_buf()
         }
         _ => {
@@ -38,7 +41,10 @@ pub(crate) fn run() -> Result<()> {
             HostSpec::named("debian-8")
                 .and_then(|spec| spec.create(&directory))
                 .during("simulate a host")?;
-            println!("no driver here: simulated a Debian host with 8 GPUs in {}", directory.display());
+            println!(
+                "no driver here: simulated a Debian host with 8 GPUs in {}",
+                directory.display()
+            );
             directory
         }
     };
@@ -46,15 +52,28 @@ pub(crate) fn run() -> Result<()> {
     let asked = format!("NVIDIA_VISIBLE_DEVICES={}", request(inventory.gpus.len()));
     let debs = Debs::new()?;
     let probe = Probe::build(&debs)?;
-    for (name, runtime) in [("runc", Runtime::runc(CgroupMode::V1)), ("crun", Runtime::crun(CgroupMode::V1))] {
+    for (name, runtime) in [
+        ("runc", Runtime::runc(CgroupMode::V1)),
+        ("crun", Runtime::crun(CgroupMode::V1)),
+    ] {
         let runtime = runtime?;
         let directory = scratch.path().join(name);
         std::fs::create_dir(&directory).during("make the bundle's directory")?;
         let rootfs = Rootfs::instance(&debs, Kind::Bookworm, &directory.join("rootfs"))?;
         let mut bundle = Bundle::new(&directory, &rootfs);
         bundle.env.push(asked.clone());
-        let args = ["oci-gpu-hook", "--host-root", &host.display().to_string(), "createRuntime"];
-        let hook = Hook { path: hook.clone(), args: args.map(str::to_owned).into(), env: None, timeout: Some(10) };
+        let args = [
+            "oci-gpu-hook",
+            "--host-root",
+            &host.display().to_string(),
+            "createRuntime",
+        ];
+        let hook = Hook {
+            path: hook.clone(),
+            args: args.map(str::to_owned).into(),
+            env: None,
+            timeout: Some(10),
+        };
         bundle.hooks.push((Stage::CreateRuntime, hook));
         println!("\n{runtime}: a container of a Debian 12 image with {asked}");
         show(&inventory, &runtime, &probe, bundle)?;
@@ -72,7 +91,12 @@ fn show(
         .control
         .iter()
         .map(|c| c.node.target.display().to_string())
-        .chain(inventory.gpus.iter().map(|g| g.node.target.display().to_string()))
+        .chain(
+            inventory
+                .gpus
+                .iter()
+                .map(|g| g.node.target.display().to_string()),
+        )
         .collect();
     let sonames: Vec<String> = inventory
         .libraries
@@ -80,7 +104,12 @@ fn show(
         .filter(|l| l.class == Class::Elf64)
         .filter_map(|l| l.soname.clone())
         .collect();
-    let mut arguments = vec!["--list", "/proc/driver/nvidia/gpus", "--stat", "/usr/bin/nvidia-smi"];
+    let mut arguments = vec![
+        "--list",
+        "/proc/driver/nvidia/gpus",
+        "--stat",
+        "/usr/bin/nvidia-smi",
+    ];
     for node in &nodes {
         arguments.extend(["--stat", node, "--open", node]);
     }
@@ -101,8 +130,16 @@ fn show(
     println!("  the loader finds {} libraries by soname:", found.len());
     found.iter().take(4).for_each(|f| println!("    {f}"));
     println!("    ...");
-    println!("  and not the {} of capabilities that were not asked for: {} ...", absent.len(), absent[..absent.len().min(2)].join(", "));
-    let smi = if report.stat("/usr/bin/nvidia-smi").is_ok() { "yes" } else { "no" };
+    println!(
+        "  and not the {} of capabilities that were not asked for: {} ...",
+        absent.len(),
+        absent[..absent.len().min(2)].join(", ")
+    );
+    let smi = if report.stat("/usr/bin/nvidia-smi").is_ok() {
+        "yes"
+    } else {
+        "no"
+    };
     println!("  /usr/bin/nvidia-smi      {smi}");
     let gpus = report.list("/proc/driver/nvidia/gpus").unwrap_or_default();
     println!("  /proc/driver/nvidia/gpus {}", gpus.join(" "));

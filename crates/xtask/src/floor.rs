@@ -41,7 +41,9 @@ fn fill(
 ) -> std::result::Result<(), Box<dyn std::error::Error>> {
     writeln!(list, "rootfs\t{}", stage.rootfs().display())?;
     let container = Container::parse(&fs::read(stage.config())?)?;
-    let Some(request) = Request::read(&container, &Policy::default())?.request else { return Ok(()) };
+    let Some(request) = Request::read(&container, &Policy::default())?.request else {
+        return Ok(());
+    };
     let host = Host::at(host_root);
     let inventory = discover(&host)?;
     let grant = select(&inventory, &request)?;
@@ -51,26 +53,47 @@ fn fill(
     let plan = Plan::new(&inventory, &grant, &facts)?;
     let mut later: Vec<String> = Vec::new();
     let parts = |target: &Path| {
-        let text = |p: Option<&std::ffi::OsStr>| p.unwrap_or_default().to_string_lossy().into_owned();
-        (text(target.parent().map(Path::as_os_str)), text(target.file_name()))
+        let text =
+            |p: Option<&std::ffi::OsStr>| p.unwrap_or_default().to_string_lossy().into_owned();
+        (
+            text(target.parent().map(Path::as_os_str)),
+            text(target.file_name()),
+        )
     };
     let mut views = BTreeSet::new();
     for action in &plan.actions {
         match &action.what {
             Operation::Device { source, target, .. } => {
                 let (at, name) = parts(target);
-                writeln!(list, "bind\t{}\t{}\t{at}\t{name}", attr::NOSUID | attr::NOEXEC, host.on_disk(source).display())?;
+                writeln!(
+                    list,
+                    "bind\t{}\t{}\t{at}\t{name}",
+                    attr::NOSUID | attr::NOEXEC,
+                    host.on_disk(source).display()
+                )?;
             }
-            Operation::Bind { kind, source, target } => {
+            Operation::Bind {
+                kind,
+                source,
+                target,
+            } => {
                 let disk = host.on_disk(source);
                 let word = if disk.is_dir() { "d" } else { "bind" };
                 let (at, name) = parts(target);
                 let attributes = match kind {
-                    BindKind::Socket | BindKind::Directory => attr::NOSUID | attr::NODEV | attr::NOEXEC,
-                    BindKind::Library | BindKind::Binary => attr::RDONLY | attr::NOSUID | attr::NODEV,
+                    BindKind::Socket | BindKind::Directory => {
+                        attr::NOSUID | attr::NODEV | attr::NOEXEC
+                    }
+                    BindKind::Library | BindKind::Binary => {
+                        attr::RDONLY | attr::NOSUID | attr::NODEV
+                    }
                     _ => attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC,
                 };
-                writeln!(list, "{word}\t{attributes}\t{}\t{at}\t{name}", disk.display())?;
+                writeln!(
+                    list,
+                    "{word}\t{attributes}\t{}\t{at}\t{name}",
+                    disk.display()
+                )?;
             }
             Operation::Symlink { target, points_to } => {
                 let (at, name) = parts(target);
@@ -80,8 +103,16 @@ fn fill(
                 writeln!(list, "view\t{}", target.display())?;
                 for entry in entries {
                     // The list has one line an entry: contents keep their length, not their text.
-                    let content = entry.content.as_ref().map(|c| format!("\t{}", "x".repeat(c.len())));
-                    writeln!(list, "entry\t{}{}", entry.path.display(), content.unwrap_or_default())?;
+                    let content = entry
+                        .content
+                        .as_ref()
+                        .map(|c| format!("\t{}", "x".repeat(c.len())));
+                    writeln!(
+                        list,
+                        "entry\t{}{}",
+                        entry.path.display(),
+                        content.unwrap_or_default()
+                    )?;
                 }
                 writeln!(list, "shown")?;
                 views.insert(target.clone());
@@ -91,7 +122,9 @@ fn fill(
                 let mut cache = ldcache::parse(&old)?;
                 let ours: Vec<Entry> = entries
                     .iter()
-                    .map(|e| Entry::plain(e.flags, e.soname.as_bytes(), e.path.as_os_str().as_bytes()))
+                    .map(|e| {
+                        Entry::plain(e.flags, e.soname.as_bytes(), e.path.as_os_str().as_bytes())
+                    })
                     .collect();
                 cache.merge(&ours)?;
                 let made = beside(path, "ld.so.cache");

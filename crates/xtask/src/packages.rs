@@ -22,7 +22,9 @@ pub(crate) fn install() -> Result<()> {
     }
     println!("installing {names}");
     let apt = |arguments: &[&str]| {
-        run(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
+        run(Command::new("apt-get")
+            .args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive"))
     };
     let install = || {
         let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
@@ -44,6 +46,8 @@ pub(crate) fn install() -> Result<()> {
 pub(crate) fn need_root(what: &str) -> Result<()> {
     match nix::unistd::geteuid().is_root() {
         true => Ok(()),
-        false => Err(Error::new(format!("{what} makes device nodes, mounts and containers: run it as root"))),
+        false => Err(Error::new(format!(
+            "{what} makes device nodes, mounts and containers: run it as root"
+        ))),
     }
 }

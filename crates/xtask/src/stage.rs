@@ -34,7 +34,10 @@ impl Stage {
             r#"{{"ociVersion":"1.0.2","process":{{"env":["PATH=/bin","NVIDIA_VISIBLE_DEVICES={devices}","NVIDIA_DRIVER_CAPABILITIES={capabilities}"]}},"root":{{"path":"rootfs"}}}}"#
         );
         fs::write(bundle.join("config.json"), config).during("write config.json")?;
-        Ok(Stage { bundle, image: image.to_path_buf() })
+        Ok(Stage {
+            bundle,
+            image: image.to_path_buf(),
+        })
     }
 
     pub(crate) fn config(&self) -> PathBuf {
@@ -75,7 +78,10 @@ impl Stage {
             BufReader::new(stdout).read_line(&mut line).during("read")?;
         }
         match line.as_str() {
-            "ready\n" => Ok(Container { pid: child.id(), child }),
+            "ready\n" => Ok(Container {
+                pid: child.id(),
+                child,
+            }),
             _ => Err(Error::new("the benchmark's container could not be made")),
         }
     }
@@ -88,9 +94,14 @@ impl Stage {
             self.bundle.display()
         );
         let begin = Instant::now();
-        let mut child = command.stdin(Stdio::piped()).spawn().during("start a program")?;
+        let mut child = command
+            .stdin(Stdio::piped())
+            .spawn()
+            .during("start a program")?;
         if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(state.as_bytes()).during("write the state")?;
+            stdin
+                .write_all(state.as_bytes())
+                .during("write the state")?;
         }
         let status = child.wait().during("wait for a program")?;
         let time = begin.elapsed();

@@ -25,11 +25,17 @@ pub(super) fn v1(controllers: &[String], path: &str) -> Result<OwnedFd, Refused>
     if let Some(root) = mounted("/sys/fs/cgroup/devices", CGROUP_SUPER_MAGIC) {
         return below(root, path);
     }
-    let names: Vec<CString> =
-        controllers.iter().filter_map(|c| CString::new(c.as_str()).ok()).collect();
+    let names: Vec<CString> = controllers
+        .iter()
+        .filter_map(|c| CString::new(c.as_str()).ok())
+        .collect();
     let options: Vec<_> = names.iter().map(|n| (n.as_c_str(), None)).collect();
-    let root = new_filesystem(c"cgroup", &options, 0)
-        .map_err(|e| Refused::new(format!("mount the hierarchy of {}", controllers.join(",")), e))?;
+    let root = new_filesystem(c"cgroup", &options, 0).map_err(|e| {
+        Refused::new(
+            format!("mount the hierarchy of {}", controllers.join(",")),
+            e,
+        )
+    })?;
     below(root, path)
 }
 
@@ -58,7 +64,11 @@ fn mounted(place: &str, kind: FsType) -> Option<OwnedFd> {
 
 fn below(root: OwnedFd, path: &str) -> Result<OwnedFd, Refused> {
     let relative = Path::new(path.trim_start_matches('/'));
-    let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
+    let relative = if relative.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        relative
+    };
     let how = OpenHow::new()
         .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);

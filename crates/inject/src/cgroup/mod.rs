@@ -69,7 +69,10 @@ pub(crate) fn allow(
     if devices.is_empty() {
         return Ok(Added::default());
     }
-    let text = container.cgroup.try_clone().and_then(|f| read_bounded(f, 64 << 10));
+    let text = container
+        .cgroup
+        .try_clone()
+        .and_then(|f| read_bounded(f, 64 << 10));
     let text = text.map_err(|e| failed(Code::Cgroup, "read the container's cgroup file", e))?;
     let groups = Groups::parse(&String::from_utf8_lossy(&text));
     let mut added = Added::default();
@@ -166,7 +169,10 @@ mod tests {
     #[test]
     fn groups_of_both_versions() {
         let hybrid = Groups::parse("5:devices:/c1\n1:name=systemd:/x\n0::/u\n");
-        assert_eq!(hybrid.devices, Some((vec!["devices".to_owned()], "/c1".to_owned())));
+        assert_eq!(
+            hybrid.devices,
+            Some((vec!["devices".to_owned()], "/c1".to_owned()))
+        );
         assert_eq!(hybrid.unified.as_deref(), Some("/u"));
         let joined = Groups::parse("3:blkio,devices:/a:b\n");
         assert_eq!(joined.devices.unwrap().1, "/a:b");

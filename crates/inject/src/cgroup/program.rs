@@ -141,8 +141,14 @@ mod tests {
 
     #[test]
     fn devices_pass_and_others_go_on() {
-        let gpu = Device { major: 195, minor: 0 };
-        let uvm = Device { major: 508, minor: 1 };
+        let gpu = Device {
+            major: 195,
+            minor: 0,
+        };
+        let uvm = Device {
+            major: 508,
+            minor: 1,
+        };
         let head = allowing(&[gpu, uvm]).unwrap().0;
         let (read, write, make) = (2, 4, 1);
         assert_eq!(run(&head, read, 2, 195, 0), Some(1));
@@ -151,12 +157,19 @@ mod tests {
         assert_eq!(run(&head, read, 2, 508, 0), None, "the other's minor");
         assert_eq!(run(&head, read, 1, 195, 0), None, "a block device");
         assert_eq!(run(&head, make, 2, 195, 0), None, "making a node");
-        assert_eq!(run(&head, make | read, 2, 195, 0), None, "making a node, too");
+        assert_eq!(
+            run(&head, make | read, 2, 195, 0),
+            None,
+            "making a node, too"
+        );
     }
 
     #[test]
     fn a_head_is_found_again_and_has_a_limit() {
-        let gpu = Device { major: 195, minor: 0 };
+        let gpu = Device {
+            major: 195,
+            minor: 0,
+        };
         let head = allowing(&[gpu]).unwrap();
         let merged = head.before(&[move_number(0, 0), exit()]);
         assert!(head.begins(&merged));

@@ -21,12 +21,20 @@ pub(crate) struct Added {
 
 /// Adds a rule for each device that has none. `None` where nothing had to be done.
 pub(super) fn allow(group: OwnedFd, devices: &[Device]) -> Result<Option<Added>, Refused> {
-    let list = openat(group.as_fd(), "devices.list", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
-        .map_err(std::io::Error::from)
-        .and_then(|f| read_bounded(File::from(f), 1 << 20))
-        .map_err(|e| Refused::new("read devices.list", e))?;
+    let list = openat(
+        group.as_fd(),
+        "devices.list",
+        OFlag::O_RDONLY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(std::io::Error::from)
+    .and_then(|f| read_bounded(File::from(f), 1 << 20))
+    .map_err(|e| Refused::new("read devices.list", e))?;
     let list = String::from_utf8_lossy(&list).into_owned();
-    let mut added = Added { group, rules: Vec::new() };
+    let mut added = Added {
+        group,
+        rules: Vec::new(),
+    };
     for device in devices {
         if list.lines().any(|line| covers(line, device)) {
             continue;
@@ -61,7 +69,9 @@ fn covers(line: &str, device: &Device) -> bool {
     else {
         return false;
     };
-    let Some((major, minor)) = numbers.split_once(':') else { return false };
+    let Some((major, minor)) = numbers.split_once(':') else {
+        return false;
+    };
     let fits = |pattern: &str, number: u32| pattern == "*" || pattern.parse() == Ok(number);
     matches!(kind, "a" | "c")
         && fits(major, device.major)
@@ -76,11 +86,21 @@ mod tests {
 
     #[test]
     fn lines_that_cover_a_device() {
-        let gpu = Device { major: 195, minor: 0 };
+        let gpu = Device {
+            major: 195,
+            minor: 0,
+        };
         for line in ["a *:* rwm", "c 195:* rwm", "c 195:0 rw", "c *:0 rwm"] {
             assert!(covers(line, &gpu), "{line}");
         }
-        for line in ["b 195:0 rwm", "c 195:1 rwm", "c *:* m", "c 195:0 r", "", "c 195 rw"] {
+        for line in [
+            "b 195:0 rwm",
+            "c 195:1 rwm",
+            "c *:* m",
+            "c 195:0 r",
+            "",
+            "c 195 rw",
+        ] {
             assert!(!covers(line, &gpu), "{line}");
         }
     }

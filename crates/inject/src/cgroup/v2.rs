@@ -24,10 +24,18 @@ pub(crate) struct Added {
 /// group's programs must say yes. Each exchange is atomic. `None` where nothing had to be done: no
 /// programs, so nothing is forbidden, or the programs know the devices already.
 pub(super) fn allow(group: OwnedFd, devices: &[Device]) -> Result<Option<Added>, Refused> {
-    let (ids, flags) = bpf::device_programs(group.as_fd())
-        .map_err(|e| Refused::new("query the device programs of the container's control group", e))?;
+    let (ids, flags) = bpf::device_programs(group.as_fd()).map_err(|e| {
+        Refused::new(
+            "query the device programs of the container's control group",
+            e,
+        )
+    })?;
     let head = program::allowing(devices).ok_or_else(|| too_many(devices.len()))?;
-    let mut added = Added { group, flags, exchanged: Vec::new() };
+    let mut added = Added {
+        group,
+        flags,
+        exchanged: Vec::new(),
+    };
     for id in ids {
         if let Err(refused) = added.exchange(id, &head) {
             added.undo();
@@ -46,7 +54,9 @@ impl Added {
         if body.is_empty() {
             return Err(Refused::Failed(Finding::new(
                 Code::Cgroup,
-                format!("the kernel does not show the device program {id} of the container's control group"),
+                format!(
+                    "the kernel does not show the device program {id} of the container's control group"
+                ),
                 "set net.core.bpf_jit_harden to 0 or 1, or use a runtime mode that puts the devices into config.json",
             )));
         }
@@ -59,9 +69,13 @@ impl Added {
             let end = log.iter().position(|b| *b == 0).unwrap_or(log.len());
             let words = String::from_utf8_lossy(&log[..end]);
             let last = words.lines().last().unwrap_or_default();
-            Refused::new(format!("load the device program that replaces {id} ({last})"), e)
+            Refused::new(
+                format!("load the device program that replaces {id} ({last})"),
+                e,
+            )
         })?;
-        self.attach(&new, &old).map_err(|e| Refused::new(format!("replace the device program {id}"), e))?;
+        self.attach(&new, &old)
+            .map_err(|e| Refused::new(format!("replace the device program {id}"), e))?;
         self.exchanged.push((old, new));
         Ok(())
     }

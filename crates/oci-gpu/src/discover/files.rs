@@ -33,7 +33,9 @@ pub(super) fn find(
 ) -> Vec<DriverFile> {
     let mut files = Vec::new();
     // A driver that lies in one directory of its own has its programs beside the libraries.
-    let beside = libraries.iter().filter_map(|d| Some(d.path.parent()?.join("bin")));
+    let beside = libraries
+        .iter()
+        .filter_map(|d| Some(d.path.parent()?.join("bin")));
     let mut places: Vec<PathBuf> = Vec::new();
     for directory in BINARY_DIRS.iter().map(PathBuf::from).chain(beside) {
         match root.resolve(&directory) {
@@ -62,7 +64,9 @@ pub(super) fn find(
         }
     }
     for (name, places, target, capability) in CONFIGS.iter().filter(|c| scope.has(c.3)) {
-        let hit = places.iter().find_map(|d| root.resolve(&Path::new(d).join(name)).ok());
+        let hit = places
+            .iter()
+            .find_map(|d| root.resolve(&Path::new(d).join(name)).ok());
         if let Some(path) = hit {
             let target = Path::new(target).join(name);
             files.push(file(root, FileKind::Config, &path, target, *capability));
@@ -81,7 +85,13 @@ fn firmware(root: &Root, version: &str, files: &mut Vec<DriverFile>) {
         for name in names.iter().filter(gsp) {
             if let Ok(path) = root.resolve(&directory.join(name)) {
                 let target = Path::new("/lib/firmware/nvidia").join(version).join(name);
-                files.push(file(root, FileKind::Firmware, &path, target, Capability::Utility));
+                files.push(file(
+                    root,
+                    FileKind::Firmware,
+                    &path,
+                    target,
+                    Capability::Utility,
+                ));
             }
         }
         if !names.is_empty() {
@@ -97,5 +107,10 @@ fn file(
     target: PathBuf,
     capability: Capability,
 ) -> DriverFile {
-    DriverFile { kind, path: root.host_path(path), target, capability }
+    DriverFile {
+        kind,
+        path: root.host_path(path),
+        target,
+        capability,
+    }
 }

@@ -35,7 +35,10 @@ pub(super) fn read(
     // Addresses have a fixed width, so their alphabetical order is the order of the bus.
     for name in names {
         let path = directory.join(&name).join("information");
-        let text = host.files().read_text(&path).map_err(|e| unreadable(&path, &e))?;
+        let text = host
+            .files()
+            .read_text(&path)
+            .map_err(|e| unreadable(&path, &e))?;
         let Some(minor) = field(&text, "Device Minor:").and_then(|v| v.parse().ok()) else {
             return Err(Finding::new(
                 Code::Malformed,
@@ -47,7 +50,10 @@ pub(super) fn read(
         if uuid.is_none() {
             findings.push(Finding::new(
                 Code::Malformed,
-                format!("{} tells no UUID (the GPU was never opened, or this is an unprivileged guest)", path.display()),
+                format!(
+                    "{} tells no UUID (the GPU was never opened, or this is an unprivileged guest)",
+                    path.display()
+                ),
                 "name this GPU by its index or PCI address, or enable persistence mode",
             ));
         }
@@ -87,11 +93,20 @@ fn drm_nodes(host: &Host, bus_id: &str) -> Vec<DrmNode> {
             () if name.starts_with("renderD") => "render",
             () => continue,
         };
-        let Ok(dev) = host.files().read_text(&directory.join(&name).join("dev")) else { continue };
-        let Some((major, minor)) = dev.split_once(':') else { continue };
-        let (Ok(major), Ok(minor)) = (major.parse(), minor.parse()) else { continue };
+        let Ok(dev) = host.files().read_text(&directory.join(&name).join("dev")) else {
+            continue;
+        };
+        let Some((major, minor)) = dev.split_once(':') else {
+            continue;
+        };
+        let (Ok(major), Ok(minor)) = (major.parse(), minor.parse()) else {
+            continue;
+        };
         let by_path = format!("/dev/dri/by-path/pci-{bus_id}-{kind}");
-        let has_link = host.files().read_link(&host.dev_root().join(&by_path[1..])).is_ok();
+        let has_link = host
+            .files()
+            .read_link(&host.dev_root().join(&by_path[1..]))
+            .is_ok();
         nodes.push(DrmNode {
             node: DeviceNode::inspect(host, &format!("/dev/dri/{name}"), major, minor),
             by_path: has_link.then(|| by_path.into()),

@@ -29,9 +29,13 @@ pub(super) fn sweep(
     for directory in directories {
         let below = BELOW.iter().map(|b| directory.path.join(b));
         for place in std::iter::once(directory.path.clone()).chain(below) {
-            let Ok(entries) = root.entries(&place) else { continue };
+            let Ok(entries) = root.entries(&place) else {
+                continue;
+            };
             for entry in entries {
-                let Some(stem) = entry.name.strip_suffix(&suffix) else { continue };
+                let Some(stem) = entry.name.strip_suffix(&suffix) else {
+                    continue;
+                };
                 let capabilities = driver_files::capabilities_of(stem);
                 if !capabilities.intersects(scope.capabilities) {
                     continue;

@@ -67,12 +67,20 @@ fn numbered(host: &Host, directory: &Path, prefix: &str) -> Result<Vec<(u32, Pat
 
 /// The access file of an instance, and the capability node whose minor number it names.
 fn access(host: &Host, majors: &Majors, file: PathBuf) -> Result<MigAccess, Finding> {
-    let text = host.files().read_text(&file).map_err(|e| unreadable(&file, &e))?;
+    let text = host
+        .files()
+        .read_text(&file)
+        .map_err(|e| unreadable(&file, &e))?;
     let minor = field(&text, "DeviceFileMinor:").and_then(|v| v.parse::<u32>().ok());
     match (minor, majors.caps) {
         (Some(minor), Some(major)) => Ok(MigAccess {
             proc_file: file,
-            node: DeviceNode::inspect(host, &format!("/dev/nvidia-caps/nvidia-cap{minor}"), major, minor),
+            node: DeviceNode::inspect(
+                host,
+                &format!("/dev/nvidia-caps/nvidia-cap{minor}"),
+                major,
+                minor,
+            ),
         }),
         (None, _) => Err(Finding::new(
             Code::Malformed,

@@ -47,13 +47,19 @@ pub struct Scope {
 impl Scope {
     /// Everything.
     pub fn all() -> Scope {
-        Scope { capabilities: CapabilitySet::all(), imex_channels: true }
+        Scope {
+            capabilities: CapabilitySet::all(),
+            imex_channels: true,
+        }
     }
 
     /// What `request` can be granted from.
     pub fn of(request: &Request) -> Scope {
         let imex_channels = !request.imex_channels.is_empty();
-        Scope { capabilities: request.capabilities, imex_channels }
+        Scope {
+            capabilities: request.capabilities,
+            imex_channels,
+        }
     }
 
     fn has(&self, capability: Capability) -> bool {
@@ -126,9 +132,14 @@ pub fn kernel_nodes(host: &Host) -> Result<KernelNodes, DiscoverError> {
     let mut findings = Vec::new();
     version::kernel(host, &mut findings)?;
     let majors = Majors::read(host)?;
-    let mut nodes: Vec<DeviceNode> =
-        nodes::control(host, &majors).into_iter().map(|c| c.node).collect();
-    let scope = Scope { capabilities: CapabilitySet::EMPTY, imex_channels: false };
+    let mut nodes: Vec<DeviceNode> = nodes::control(host, &majors)
+        .into_iter()
+        .map(|c| c.node)
+        .collect();
+    let scope = Scope {
+        capabilities: CapabilitySet::EMPTY,
+        imex_channels: false,
+    };
     for gpu in gpus::read(host, &majors, &scope, &mut findings)? {
         nodes.push(gpu.node);
         for instance in gpu.mig {
@@ -141,7 +152,10 @@ pub fn kernel_nodes(host: &Host) -> Result<KernelNodes, DiscoverError> {
     // Compute instances share their GPU instance's node.
     let mut seen = std::collections::HashSet::new();
     nodes.retain(|n| seen.insert(n.path.clone()));
-    Ok(KernelNodes { nodes, owner: version::device_files(host) })
+    Ok(KernelNodes {
+        nodes,
+        owner: version::device_files(host),
+    })
 }
 
 /// The first line of `text` that begins with `key`, without it and surrounding white space.

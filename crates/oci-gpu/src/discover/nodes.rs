@@ -38,7 +38,10 @@ impl Majors {
     /// [`crate::Code::HostRead`].
     pub fn read(host: &Host) -> Result<Majors, Finding> {
         let path = Path::new("/proc/devices");
-        let text = host.files().read_text(path).map_err(|e| unreadable(path, &e))?;
+        let text = host
+            .files()
+            .read_text(path)
+            .map_err(|e| unreadable(path, &e))?;
         Ok(Majors::parse(&text))
     }
 
@@ -47,8 +50,12 @@ impl Majors {
         let mut majors = Majors::default();
         let lines = text.lines().map(str::trim);
         for line in lines.take_while(|l| !l.starts_with("Block devices")) {
-            let Some((number, name)) = line.split_once(' ') else { continue };
-            let Ok(number) = number.parse::<u32>() else { continue };
+            let Some((number, name)) = line.split_once(' ') else {
+                continue;
+            };
+            let Ok(number) = number.parse::<u32>() else {
+                continue;
+            };
             let slot = match name.trim() {
                 "nvidia" | "nvidia-frontend" => &mut majors.nvidia,
                 "nvidia-uvm" => &mut majors.uvm,
@@ -70,7 +77,14 @@ impl DeviceNode {
             Err(_) => (NodeState::Missing, None),
             Ok(found) => (state_of(&found, major, minor), Some(owner_of(&found))),
         };
-        DeviceNode { path: on_host, target: PathBuf::from(path), major, minor, state, owner }
+        DeviceNode {
+            path: on_host,
+            target: PathBuf::from(path),
+            major,
+            minor,
+            state,
+            owner,
+        }
     }
 }
 
@@ -92,28 +106,52 @@ fn state_of(found: &Metadata, major: u32, minor: u32) -> NodeState {
 }
 
 fn owner_of(found: &Metadata) -> NodeOwner {
-    NodeOwner { mode: found.mode() & 0o7777, uid: found.uid(), gid: found.gid() }
+    NodeOwner {
+        mode: found.mode() & 0o7777,
+        uid: found.uid(),
+        gid: found.gid(),
+    }
 }
 
 /// The nodes that belong to no single GPU, as far as the kernel has their drivers.
 pub(super) fn control(host: &Host, majors: &Majors) -> Vec<ControlNode> {
     let table = [
-        (ControlRole::Control, "/dev/nvidiactl", majors.nvidia, CONTROL_MINOR),
-        (ControlRole::Modeset, "/dev/nvidia-modeset", majors.nvidia, MODESET_MINOR),
+        (
+            ControlRole::Control,
+            "/dev/nvidiactl",
+            majors.nvidia,
+            CONTROL_MINOR,
+        ),
+        (
+            ControlRole::Modeset,
+            "/dev/nvidia-modeset",
+            majors.nvidia,
+            MODESET_MINOR,
+        ),
         (ControlRole::Uvm, "/dev/nvidia-uvm", majors.uvm, UVM_MINOR),
-        (ControlRole::UvmTools, "/dev/nvidia-uvm-tools", majors.uvm, UVM_TOOLS_MINOR),
+        (
+            ControlRole::UvmTools,
+            "/dev/nvidia-uvm-tools",
+            majors.uvm,
+            UVM_TOOLS_MINOR,
+        ),
     ];
     table
         .into_iter()
         .filter_map(|(role, path, major, minor)| {
-            Some(ControlNode { role, node: DeviceNode::inspect(host, path, major?, minor) })
+            Some(ControlNode {
+                role,
+                node: DeviceNode::inspect(host, path, major?, minor),
+            })
         })
         .collect()
 }
 
 /// IMEX channels that have a node, in ascending order.
 pub(super) fn imex_channels(host: &Host, majors: &Majors) -> Vec<ImexChannel> {
-    let Some(major) = majors.imex else { return Vec::new() };
+    let Some(major) = majors.imex else {
+        return Vec::new();
+    };
     let directory = host.dev_root().join(IMEX_DIR.trim_start_matches('/'));
     let names = host.files().list(&directory).unwrap_or_default();
     let mut ids: Vec<u32> = names
@@ -124,7 +162,10 @@ pub(super) fn imex_channels(host: &Host, majors: &Majors) -> Vec<ImexChannel> {
     ids.into_iter()
         .map(|id| {
             let path = format!("{IMEX_DIR}/channel{id}");
-            ImexChannel { id, node: DeviceNode::inspect(host, &path, major, id) }
+            ImexChannel {
+                id,
+                node: DeviceNode::inspect(host, &path, major, id),
+            }
         })
         .collect()
 }
@@ -138,9 +179,17 @@ mod tests {
         let new = "Character devices:\n  1 mem\n195 nvidia\n195 nvidiactl\n195 nvidia-modeset\n\
                    508 nvidia-uvm\n510 nvidia-caps\n509 nvidia-caps-imex-channels\n\nBlock devices:\n8 sd\n";
         let m = Majors::parse(new);
-        assert_eq!((m.nvidia, m.uvm, m.caps, m.imex), (Some(195), Some(508), Some(510), Some(509)));
-        let old = Majors::parse("Character devices:\n195 nvidia-frontend\n\nBlock devices:\n7 nvidia-uvm\n");
+        assert_eq!(
+            (m.nvidia, m.uvm, m.caps, m.imex),
+            (Some(195), Some(508), Some(510), Some(509))
+        );
+        let old = Majors::parse(
+            "Character devices:\n195 nvidia-frontend\n\nBlock devices:\n7 nvidia-uvm\n",
+        );
         assert_eq!((old.nvidia, old.uvm), (Some(195), None));
-        assert_eq!(Majors::parse("x\n-1 nvidia\n99999999999 nvidia\n"), Majors::default());
+        assert_eq!(
+            Majors::parse("x\n-1 nvidia\n99999999999 nvidia\n"),
+            Majors::default()
+        );
     }
 }

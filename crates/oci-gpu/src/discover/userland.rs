@@ -32,11 +32,20 @@ const DRIVER_ROOTS: [&str; 2] = ["/run/nvidia/driver", "/run/kata-extensions/gpu
 /// Where drivers put libraries, by platform. 32-bit directories follow their 64-bit ones.
 const DIRECTORIES: &[(&str, &str)] = &[
     ("/usr/lib/x86_64-linux-gnu", "Debian, Ubuntu"),
-    ("/usr/lib/x86_64-linux-gnu/nvidia/current", "Debian alternatives"),
+    (
+        "/usr/lib/x86_64-linux-gnu/nvidia/current",
+        "Debian alternatives",
+    ),
     ("/usr/lib/aarch64-linux-gnu", "Debian, Ubuntu"),
-    ("/usr/lib/aarch64-linux-gnu/nvidia/current", "Debian alternatives"),
+    (
+        "/usr/lib/aarch64-linux-gnu/nvidia/current",
+        "Debian alternatives",
+    ),
     ("/usr/lib/i386-linux-gnu", "Debian, Ubuntu, 32-bit"),
-    ("/usr/lib/i386-linux-gnu/nvidia/current", "Debian alternatives, 32-bit"),
+    (
+        "/usr/lib/i386-linux-gnu/nvidia/current",
+        "Debian alternatives, 32-bit",
+    ),
     ("/usr/lib64", "RPM distributions"),
     ("/usr/lib64/nvidia", "RPM distributions"),
     ("/usr/lib", "Arch, Gentoo; RPM distributions, 32-bit"),
@@ -44,17 +53,29 @@ const DIRECTORIES: &[(&str, &str)] = &[
     ("/usr/local/nvidia/lib64", "microVM guests"),
     ("/usr/local/nvidia/lib", "microVM guests"),
     ("/opt/nvidia/lib64", "microVM guests"),
-    ("/home/kubernetes/bin/nvidia/lib64", "Container-Optimized OS"),
+    (
+        "/home/kubernetes/bin/nvidia/lib64",
+        "Container-Optimized OS",
+    ),
     ("/var/lib/nvidia/lib64", "GKE on Ubuntu"),
     ("/opt/nvidia/current/usr/lib64", "Flatcar"),
     ("/usr/local/lib", "Talos"),
     ("/usr/local/glibc/lib", "Talos up to 1.12"),
     ("/usr/local/glibc/usr/lib", "Talos up to 1.12"),
     ("/usr/lib/nvidia/tesla", "Bottlerocket"),
-    ("/usr/x86_64-bottlerocket-linux-gnu/sys-root/usr/lib/nvidia/tesla", "Bottlerocket"),
-    ("/usr/aarch64-bottlerocket-linux-gnu/sys-root/usr/lib/nvidia/tesla", "Bottlerocket"),
+    (
+        "/usr/x86_64-bottlerocket-linux-gnu/sys-root/usr/lib/nvidia/tesla",
+        "Bottlerocket",
+    ),
+    (
+        "/usr/aarch64-bottlerocket-linux-gnu/sys-root/usr/lib/nvidia/tesla",
+        "Bottlerocket",
+    ),
     ("/usr/glibc-compat/lib", "Alpine"),
-    ("/var/lib/snapd/hostfs/usr/lib/x86_64-linux-gnu", "Ubuntu Core"),
+    (
+        "/var/lib/snapd/hostfs/usr/lib/x86_64-linux-gnu",
+        "Ubuntu Core",
+    ),
     ("/opt/cray/nvidia/default/lib64", "Cray"),
 ];
 
@@ -82,7 +103,12 @@ pub(super) struct Directory {
 /// 32-bit directories are looked for where `scope` has compat32.
 pub(super) fn locate(host: &Host, version: &str, scope: &Scope) -> Result<Userland, Finding> {
     let wants_32 = scope.has(Capability::Compat32);
-    let mut search = Search { version, wants_32, candidates: Vec::new(), others: Vec::new() };
+    let mut search = Search {
+        version,
+        wants_32,
+        candidates: Vec::new(),
+        others: Vec::new(),
+    };
     for (path, evidence) in roots(host) {
         let root = match host.root_at(&path) {
             Ok(root) if host.files().exists(&path) => root,
@@ -98,7 +124,11 @@ pub(super) fn locate(host: &Host, version: &str, scope: &Scope) -> Result<Userla
         let directories = search.in_root(&root);
         if !directories.is_empty() {
             let candidates = search.candidates;
-            return Ok(Userland { root, directories, candidates });
+            return Ok(Userland {
+                root,
+                directories,
+                candidates,
+            });
         }
     }
     Err(search.nothing(host))
@@ -146,9 +176,18 @@ impl Search<'_> {
 
     /// Several names lead to one file; it is kept once.
     fn keep(&mut self, path: &Path, evidence: &'static str, accepted: bool, why: String) {
-        if !self.candidates.iter().any(|c| c.path == path && c.accepted == accepted) {
+        if !self
+            .candidates
+            .iter()
+            .any(|c| c.path == path && c.accepted == accepted)
+        {
             let path = path.to_path_buf();
-            self.candidates.push(Candidate { path, evidence, accepted, why });
+            self.candidates.push(Candidate {
+                path,
+                evidence,
+                accepted,
+                why,
+            });
         }
     }
 
@@ -156,14 +195,26 @@ impl Search<'_> {
     fn in_root(&mut self, root: &Root) -> Vec<Directory> {
         let mut found = Vec::new();
         for path in NIX_DIRECTORIES {
-            self.look(root, Path::new(path), "NixOS driver link", false, &mut found);
+            self.look(
+                root,
+                Path::new(path),
+                "NixOS driver link",
+                false,
+                &mut found,
+            );
         }
         if found.is_empty() {
             self.cache(root, &mut found);
         }
         if found.is_empty() {
             for (path, _) in DIRECTORIES {
-                self.look(root, Path::new(path), "well-known directory", false, &mut found);
+                self.look(
+                    root,
+                    Path::new(path),
+                    "well-known directory",
+                    false,
+                    &mut found,
+                );
             }
         }
         if found.is_empty() {
@@ -190,12 +241,17 @@ impl Search<'_> {
         let flags_32 = [Machine::X86, Machine::Arm].map(|m| ldcache::flags_for(Class::Elf32, m));
         let (mut named, mut seen) = (false, Vec::new());
         for entry in &cache.entries {
-            if !MARKERS.iter().any(|m| entry.soname.starts_with(m.as_bytes())) {
+            if !MARKERS
+                .iter()
+                .any(|m| entry.soname.starts_with(m.as_bytes()))
+            {
                 continue;
             }
             named = true;
             let is_32 = flags_32.contains(&Some(entry.flags));
-            let Ok(name) = std::str::from_utf8(&entry.path) else { continue };
+            let Ok(name) = std::str::from_utf8(&entry.path) else {
+                continue;
+            };
             if is_32 && !self.wants_32 || seen.contains(&name) {
                 continue;
             }
@@ -223,12 +279,21 @@ impl Search<'_> {
         let on_host = root.host_path(file);
         match version_of(file) {
             Some(v) if v == self.version => {
-                self.accept(&on_host, evidence, format!("its version is the kernel's, {v}"));
+                self.accept(
+                    &on_host,
+                    evidence,
+                    format!("its version is the kernel's, {v}"),
+                );
                 for link in chain {
-                    let Some(parent) = link.parent() else { continue };
+                    let Some(parent) = link.parent() else {
+                        continue;
+                    };
                     let etc = parent.starts_with("/etc");
                     if !etc && !found.iter().any(|d| d.path == parent) {
-                        found.push(Directory { path: parent.to_path_buf(), evidence });
+                        found.push(Directory {
+                            path: parent.to_path_buf(),
+                            evidence,
+                        });
                     }
                 }
             }
@@ -264,7 +329,10 @@ impl Search<'_> {
             if root.exists(&file) {
                 let why = format!("it holds {marker}.{}", self.version);
                 self.accept(&root.host_path(&real), evidence, why);
-                found.push(Directory { path: real, evidence });
+                found.push(Directory {
+                    path: real,
+                    evidence,
+                });
                 return;
             }
         }
@@ -272,7 +340,9 @@ impl Search<'_> {
         let other = names.iter().find_map(|name| {
             let marker = MARKERS.iter().find(|m| name.starts_with(*m))?;
             let version = name.strip_prefix(marker)?.strip_prefix('.')?;
-            version.contains('.').then(|| (version.to_owned(), real.join(name)))
+            version
+                .contains('.')
+                .then(|| (version.to_owned(), real.join(name)))
         });
         if let Some((version, file)) = other {
             let on_host = root.host_path(&file);
@@ -292,16 +362,23 @@ impl Search<'_> {
                      the driver was upgraded by half",
                     file.display()
                 ),
-                format!("reboot (or reload the nvidia modules) to run {other}, or install the user-space packages of {version}"),
+                format!(
+                    "reboot (or reload the nvidia modules) to run {other}, or install the user-space packages of {version}"
+                ),
             );
         }
         let looked = match host.driver_root() {
             Some(root) => format!("in the driver root {}", root.display()),
-            None => format!("in ld.so.cache and {} well-known directories", DIRECTORIES.len()),
+            None => format!(
+                "in ld.so.cache and {} well-known directories",
+                DIRECTORIES.len()
+            ),
         };
         Finding::new(
             Code::NoUserland,
-            format!("the kernel runs driver {version}, but no libcuda.so.{version} or libnvidia-ml.so.{version} was found {looked}"),
+            format!(
+                "the kernel runs driver {version}, but no libcuda.so.{version} or libnvidia-ml.so.{version} was found {looked}"
+            ),
             "install the driver's user-space packages, or name their place with --driver-root",
         )
     }
@@ -317,11 +394,17 @@ fn version_of(file: &Path) -> Option<&str> {
 /// distribution writes it.
 fn configured(root: &Root) -> Vec<PathBuf> {
     let mut directories = Vec::new();
-    let main = root.read_text(Path::new("/etc/ld.so.conf")).unwrap_or_default();
+    let main = root
+        .read_text(Path::new("/etc/ld.so.conf"))
+        .unwrap_or_default();
     let mut texts = vec![main.clone()];
     for line in main.lines() {
-        let Some(pattern) = line.trim().strip_prefix("include ") else { continue };
-        let Some((directory, "*.conf")) = pattern.trim().rsplit_once('/') else { continue };
+        let Some(pattern) = line.trim().strip_prefix("include ") else {
+            continue;
+        };
+        let Some((directory, "*.conf")) = pattern.trim().rsplit_once('/') else {
+            continue;
+        };
         let directory = Path::new("/etc").join(directory);
         for name in root.list(&directory).unwrap_or_default() {
             if name.ends_with(".conf") {
@@ -345,7 +428,10 @@ mod tests {
     #[test]
     fn versions_in_file_names() {
         let of = |n: &str| version_of(Path::new(n)).map(str::to_owned);
-        assert_eq!(of("/l/libcuda.so.550.163.01").as_deref(), Some("550.163.01"));
+        assert_eq!(
+            of("/l/libcuda.so.550.163.01").as_deref(),
+            Some("550.163.01")
+        );
         assert_eq!(of("/l/libcuda.so.1"), None);
         assert_eq!(of("/l/libcuda.so"), None);
     }
@@ -354,10 +440,21 @@ mod tests {
     fn directories_of_ld_so_conf() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("etc/ld.so.conf.d")).unwrap();
-        std::fs::write(dir.path().join("etc/ld.so.conf"), "include /etc/ld.so.conf.d/*.conf\n/opt/a # x\n").unwrap();
-        std::fs::write(dir.path().join("etc/ld.so.conf.d/n.conf"), "# c\n/opt/nvidia/lib\n").unwrap();
+        std::fs::write(
+            dir.path().join("etc/ld.so.conf"),
+            "include /etc/ld.so.conf.d/*.conf\n/opt/a # x\n",
+        )
+        .unwrap();
+        std::fs::write(
+            dir.path().join("etc/ld.so.conf.d/n.conf"),
+            "# c\n/opt/nvidia/lib\n",
+        )
+        .unwrap();
         std::fs::write(dir.path().join("etc/ld.so.conf.d/n.off"), "/opt/off\n").unwrap();
         let host = Host::at(dir.path());
-        assert_eq!(configured(host.files()), [Path::new("/opt/a"), Path::new("/opt/nvidia/lib")]);
+        assert_eq!(
+            configured(host.files()),
+            [Path::new("/opt/a"), Path::new("/opt/nvidia/lib")]
+        );
     }
 }

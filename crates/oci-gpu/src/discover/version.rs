@@ -35,22 +35,33 @@ pub(super) fn kernel(host: &Host, findings: &mut Vec<Finding>) -> Result<Kernel,
     let flavour = proc_version.map(|(_, f)| f);
     match (module.as_deref(), proc_version) {
         (Some(module), in_proc) if is_version(module) => {
-            if let Some((Some(other), _)) = in_proc.filter(|(v, _)| v.is_some_and(|v| v != module)) {
+            if let Some((Some(other), _)) = in_proc.filter(|(v, _)| v.is_some_and(|v| v != module))
+            {
                 findings.push(Finding::new(
                     Code::VersionDisagree,
-                    format!("{MODULE_VERSION} says {module}, {} says {other}", proc_path.display()),
+                    format!(
+                        "{MODULE_VERSION} says {module}, {} says {other}",
+                        proc_path.display()
+                    ),
                     "reboot, or unload and load the nvidia module, so that one driver runs",
                 ));
             }
-            Ok(Kernel { version: module.to_owned(), source: PathBuf::from(MODULE_VERSION), flavour })
+            Ok(Kernel {
+                version: module.to_owned(),
+                source: PathBuf::from(MODULE_VERSION),
+                flavour,
+            })
         }
-        (_, Some((Some(version), _))) => {
-            Ok(Kernel { version: version.to_owned(), source: proc_path, flavour })
-        }
+        (_, Some((Some(version), _))) => Ok(Kernel {
+            version: version.to_owned(),
+            source: proc_path,
+            flavour,
+        }),
         (Some(odd), _) => Err(malformed(Path::new(MODULE_VERSION), odd)),
-        (None, Some((None, _))) => {
-            Err(malformed(&proc_path, proc_text.as_deref().unwrap_or_default()))
-        }
+        (None, Some((None, _))) => Err(malformed(
+            &proc_path,
+            proc_text.as_deref().unwrap_or_default(),
+        )),
         (None, None) => Err(no_driver(host)),
     }
 }
@@ -65,14 +76,22 @@ impl Kernel {
         let proc_files = ["params", "version", "registry"]
             .into_iter()
             .filter_map(|name| {
-                let content = host.files().read_text(&Path::new(PROC_DRIVER).join(name)).ok()?;
-                Some(ProcFile { name: name.to_owned(), content: content + "\n" })
+                let content = host
+                    .files()
+                    .read_text(&Path::new(PROC_DRIVER).join(name))
+                    .ok()?;
+                Some(ProcFile {
+                    name: name.to_owned(),
+                    content: content + "\n",
+                })
             })
             .collect::<Vec<_>>();
         let params = proc_files.iter().find(|f| f.name == "params");
         Driver {
             cuda: cuda_of_driver(&self.version),
-            device_files: params.map(|p| device_file_params(&p.content)).unwrap_or_default(),
+            device_files: params
+                .map(|p| device_file_params(&p.content))
+                .unwrap_or_default(),
             version: self.version,
             version_source: self.source,
             flavour: self.flavour,
@@ -85,7 +104,9 @@ impl Kernel {
 
 /// Owner and mode of the driver's device nodes.
 pub(super) fn device_files(host: &Host) -> DeviceFileParams {
-    let params = host.files().read_text(&Path::new(PROC_DRIVER).join("params"));
+    let params = host
+        .files()
+        .read_text(&Path::new(PROC_DRIVER).join("params"));
     params.map(|p| device_file_params(&p)).unwrap_or_default()
 }
 
@@ -105,7 +126,9 @@ fn is_version(word: &str) -> bool {
     let groups: Vec<&str> = word.split('.').collect();
     (2..=3).contains(&groups.len())
         && word.len() <= 32
-        && groups.iter().all(|g| !g.is_empty() && g.bytes().all(|b| b.is_ascii_digit()))
+        && groups
+            .iter()
+            .all(|g| !g.is_empty() && g.bytes().all(|b| b.is_ascii_digit()))
         && groups[0].len() >= 3
 }
 
@@ -132,9 +155,16 @@ fn no_driver(host: &Host) -> Finding {
     let gpus = pci_gpus(host);
     if gpus.is_empty() {
         let message = format!("{message}, and the PCI bus has no NVIDIA GPU");
-        return Finding::new(Code::NoDriver, message, "run the container on a machine with a GPU");
+        return Finding::new(
+            Code::NoDriver,
+            message,
+            "run the container on a machine with a GPU",
+        );
     }
-    let message = format!("{message}, though the PCI bus has NVIDIA GPUs: {}", gpus.join(", "));
+    let message = format!(
+        "{message}, though the PCI bus has NVIDIA GPUs: {}",
+        gpus.join(", ")
+    );
     Finding::new(
         Code::NoDriver,
         message,
@@ -154,7 +184,10 @@ fn pci_gpus(host: &Host) -> Vec<String> {
             continue;
         }
         let driver = host.files().read_link(&device.join("driver")).ok();
-        let driver = driver.as_deref().and_then(Path::file_name).and_then(|n| n.to_str());
+        let driver = driver
+            .as_deref()
+            .and_then(Path::file_name)
+            .and_then(|n| n.to_str());
         found.push(format!("{name} (driver: {})", driver.unwrap_or("none")));
     }
     found
@@ -169,7 +202,16 @@ mod tests {
         for good in ["550.163.01", "390.157", "580.82.07"] {
             assert!(is_version(good), "{good}");
         }
-        for bad in ["550", "x86_64", "12.2.0", "550..1", "550.1.2.3", "2024.04", "", "550.1a"] {
+        for bad in [
+            "550",
+            "x86_64",
+            "12.2.0",
+            "550..1",
+            "550.1.2.3",
+            "2024.04",
+            "",
+            "550.1a",
+        ] {
             assert_eq!(is_version(bad), bad == "2024.04", "{bad}");
         }
     }
@@ -177,7 +219,17 @@ mod tests {
     #[test]
     fn params_give_owner_and_mode_of_nodes() {
         let p = device_file_params("DeviceFileUID: 0\nDeviceFileGID: 44\nDeviceFileMode: 432\n");
-        assert_eq!(p, DeviceFileParams { uid: 0, gid: 44, mode: 0o660 });
-        assert_eq!(device_file_params("DeviceFileMode: x"), DeviceFileParams::default());
+        assert_eq!(
+            p,
+            DeviceFileParams {
+                uid: 0,
+                gid: 44,
+                mode: 0o660
+            }
+        );
+        assert_eq!(
+            device_file_params("DeviceFileMode: x"),
+            DeviceFileParams::default()
+        );
     }
 }

@@ -10,18 +10,38 @@ use crate::select::Grant;
 pub(super) fn plan(plan: &mut Plan, grant: &Grant) -> Result<(), Finding> {
     control(plan, grant)?;
     for gpu in &grant.gpus {
-        device(plan, &gpu.node, true, format!("GPU {} ({})", gpu.index, gpu.model))?;
+        device(
+            plan,
+            &gpu.node,
+            true,
+            format!("GPU {} ({})", gpu.index, gpu.model),
+        )?;
     }
     for (gpu, m) in &grant.mig {
         let why = format!("MIG instance {}/{} of GPU {gpu}", m.gi, m.ci);
-        device(plan, &m.gi_access.node, true, format!("{why}, its GPU instance"))?;
+        device(
+            plan,
+            &m.gi_access.node,
+            true,
+            format!("{why}, its GPU instance"),
+        )?;
         device(plan, &m.ci_access.node, true, why)?;
     }
     for right in &grant.mig_rights {
-        device(plan, &right.node, true, format!("the right of {}", right.proc_file.display()))?;
+        device(
+            plan,
+            &right.node,
+            true,
+            format!("the right of {}", right.proc_file.display()),
+        )?;
     }
     for channel in &grant.imex_channels {
-        device(plan, &channel.node, true, format!("IMEX channel {}", channel.id))?;
+        device(
+            plan,
+            &channel.node,
+            true,
+            format!("IMEX channel {}", channel.id),
+        )?;
     }
     if grant.capabilities.contains(Graphics) || grant.capabilities.contains(Display) {
         drm(plan, grant)?;
@@ -69,14 +89,24 @@ fn control(plan: &mut Plan, grant: &Grant) -> Result<(), Finding> {
 fn drm(plan: &mut Plan, grant: &Grant) -> Result<(), Finding> {
     for gpu in &grant.gpus {
         for drm in &gpu.drm {
-            let why = format!("DRM node of GPU {}, capability graphics or display", gpu.index);
+            let why = format!(
+                "DRM node of GPU {}, capability graphics or display",
+                gpu.index
+            );
             device(plan, &drm.node, false, why)?;
             if let (Some(link), NodeState::Present) = (&drm.by_path, &drm.node.state)
                 && let Some(name) = drm.node.target.file_name()
             {
                 let points_to = std::path::Path::new("..").join(name);
-                let link = Operation::Symlink { target: link.clone(), points_to };
-                plan.add(link, false, format!("the host's link to it, by GPU {}'s PCI address", gpu.index));
+                let link = Operation::Symlink {
+                    target: link.clone(),
+                    points_to,
+                };
+                plan.add(
+                    link,
+                    false,
+                    format!("the host's link to it, by GPU {}'s PCI address", gpu.index),
+                );
             }
         }
     }
@@ -99,7 +129,10 @@ fn device(plan: &mut Plan, node: &DeviceNode, required: bool, why: String) -> Re
         }
         NodeState::Missing => Finding::new(
             Code::NodeMissing,
-            format!("the device node {path} ({}:{}) is missing on the host; it is needed for {why}", node.major, node.minor),
+            format!(
+                "the device node {path} ({}:{}) is missing on the host; it is needed for {why}",
+                node.major, node.minor
+            ),
             remedy,
         ),
         NodeState::Wrong(what) => Finding::new(

@@ -23,6 +23,14 @@ pub(super) fn plan(plan: &mut Plan, inventory: &Inventory, grant: &Grant) {
         let required = file.kind == FileKind::Binary;
         let (source, target) = (file.path.clone(), file.target.clone());
         let why = format!("capability {}", file.capability);
-        plan.add(Operation::Bind { kind, source, target }, required, why);
+        plan.add(
+            Operation::Bind {
+                kind,
+                source,
+                target,
+            },
+            required,
+            why,
+        );
     }
 }

@@ -42,7 +42,10 @@ pub(super) fn plan(
         one(plan, library, directory, grant.capabilities, &mut entries);
     }
     for library in unwanted {
-        let why = format!("it is for {}, which was not asked for", library.capabilities);
+        let why = format!(
+            "it is for {}, which was not asked for",
+            library.capabilities
+        );
         plan.skip(library.path.display().to_string(), why);
     }
     required(inventory, grant, facts)?;
@@ -56,8 +59,15 @@ pub(super) fn plan(
             "musl's loader finds libraries by the directories of its path file"
         }
     };
-    let what = Operation::LdCache { entries, directories };
-    Ok(Some(Action { what, why: why.to_owned(), required: true }))
+    let what = Operation::LdCache {
+        entries,
+        directories,
+    };
+    Ok(Some(Action {
+        what,
+        why: why.to_owned(),
+        required: true,
+    }))
 }
 
 /// The directory for a library, or why the container cannot use it.
@@ -94,35 +104,66 @@ fn one(
     granted: CapabilitySet,
     entries: &mut Vec<CacheEntry>,
 ) {
-    let Some(name) = library.path.file_name() else { return };
+    let Some(name) = library.path.file_name() else {
+        return;
+    };
     let target = directory.join(name);
     let because = library.capabilities.intersection(granted);
     let why = format!("capability {because}; {}", library.evidence);
     let source = library.path.clone();
-    let bind = Operation::Bind { kind: BindKind::Library, source, target: target.clone() };
+    let bind = Operation::Bind {
+        kind: BindKind::Library,
+        source,
+        target: target.clone(),
+    };
     plan.add(bind, true, why);
-    let Some(flags) = ldcache::flags_for(library.class, library.machine) else { return };
+    let Some(flags) = ldcache::flags_for(library.class, library.machine) else {
+        return;
+    };
     let mut cache = |soname: &str| {
-        entries.push(CacheEntry { soname: soname.to_owned(), path: target.clone(), flags });
+        entries.push(CacheEntry {
+            soname: soname.to_owned(),
+            path: target.clone(),
+            flags,
+        });
     };
     // A file without a soname is loaded by its path (X.Org modules); a link or entry is no use.
-    let Some(soname) = library.soname.as_deref().filter(|s| is_file_name(s)) else { return };
+    let Some(soname) = library.soname.as_deref().filter(|s| is_file_name(s)) else {
+        return;
+    };
     cache(soname);
     if Path::new(soname) != Path::new(name) {
-        let link = Operation::Symlink { target: directory.join(soname), points_to: name.into() };
+        let link = Operation::Symlink {
+            target: directory.join(soname),
+            points_to: name.into(),
+        };
         plan.add(link, false, "its soname".to_owned());
     }
     if has_development_link(&library.stem) {
         let development = format!("{}.so", library.stem);
         cache(&development);
         let target = directory.join(development);
-        let link = Operation::Symlink { target, points_to: soname.into() };
-        plan.add(link, false, "the name that programs are linked with".to_owned());
+        let link = Operation::Symlink {
+            target,
+            points_to: soname.into(),
+        };
+        plan.add(
+            link,
+            false,
+            "the name that programs are linked with".to_owned(),
+        );
     }
     for (_, extra) in EXTRA_LINKS.iter().filter(|(stem, _)| *stem == library.stem) {
         cache(extra);
-        let link = Operation::Symlink { target: directory.join(extra), points_to: name.into() };
-        plan.add(link, false, "a link that the driver's installer makes".to_owned());
+        let link = Operation::Symlink {
+            target: directory.join(extra),
+            points_to: name.into(),
+        };
+        plan.add(
+            link,
+            false,
+            "a link that the driver's installer makes".to_owned(),
+        );
     }
 }
 
@@ -136,24 +177,28 @@ fn is_file_name(soname: &str) -> bool {
 }
 
 /// A capability without its main library is a container that starts and cannot work.
-fn required(
-    inventory: &Inventory,
-    grant: &Grant,
-    facts: &ContainerFacts,
-) -> Result<(), Finding> {
+fn required(inventory: &Inventory, grant: &Grant, facts: &ContainerFacts) -> Result<(), Finding> {
     for (capability, stem) in REQUIRED {
         let native = |l: &&Library| l.stem == *stem && (l.class, l.machine) == facts.native;
-        if !grant.capabilities.contains(*capability) || inventory.libraries.iter().any(|l| native(&l)) {
+        if !grant.capabilities.contains(*capability)
+            || inventory.libraries.iter().any(|l| native(&l))
+        {
             continue;
         }
         let version = &inventory.driver.version;
         let name = format!("{stem}.so.{version}");
-        let refused = inventory.driver.candidates.iter().find(|c| {
-            !c.accepted && c.path.file_name().is_some_and(|n| n == name.as_str())
-        });
+        let refused = inventory
+            .driver
+            .candidates
+            .iter()
+            .find(|c| !c.accepted && c.path.file_name().is_some_and(|n| n == name.as_str()));
         let message = match refused {
             Some(c) => format!("{} cannot be used: {}", c.path.display(), c.why),
-            None => format!("driver {version} has no {name} for {:?} in {}", facts.native.1, inventory.driver.root.display()),
+            None => format!(
+                "driver {version} has no {name} for {:?} in {}",
+                facts.native.1,
+                inventory.driver.root.display()
+            ),
         };
         return Err(Finding::new(
             Code::MissingFile,

@@ -167,17 +167,24 @@ impl Plan {
 
     /// Adds an action, unless its place in the container is taken: the first one has it.
     fn add(&mut self, what: Operation, required: bool, why: String) {
-        let taken = what.target().is_some_and(|target| {
-            self.actions.iter().any(|a| a.what.target() == Some(target))
-        });
+        let taken = what
+            .target()
+            .is_some_and(|target| self.actions.iter().any(|a| a.what.target() == Some(target)));
         match taken {
-            false => self.actions.push(Action { what, why, required }),
+            false => self.actions.push(Action {
+                what,
+                why,
+                required,
+            }),
             true => self.skip(what.describe(), "another file of the driver has its place"),
         }
     }
 
     fn skip(&mut self, what: impl Into<String>, why: impl Into<String>) {
-        self.skipped.push(Skipped { what: what.into(), why: why.into() });
+        self.skipped.push(Skipped {
+            what: what.into(),
+            why: why.into(),
+        });
     }
 }
 

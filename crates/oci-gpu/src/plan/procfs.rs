@@ -10,12 +10,7 @@ use crate::select::Grant;
 
 /// A read-only file system in memory over /proc/driver/nvidia with copies of params, version and
 /// registry, and the kernel's own directories of the granted GPUs and MIG instances mounted in it.
-pub(super) fn plan(
-    plan: &mut Plan,
-    inventory: &Inventory,
-    grant: &Grant,
-    facts: &ContainerFacts,
-) {
+pub(super) fn plan(plan: &mut Plan, inventory: &Inventory, grant: &Grant, facts: &ContainerFacts) {
     let mut entries = Entries::default();
     for file in &inventory.driver.proc_files {
         let content = match file.name.as_str() {
@@ -26,7 +21,10 @@ pub(super) fn plan(
     }
     let mut sources: Vec<(PathBuf, String)> = Vec::new();
     for gpu in &grant.gpus {
-        sources.push((gpu.proc_dir.clone(), format!("GPU {} ({})", gpu.index, gpu.model)));
+        sources.push((
+            gpu.proc_dir.clone(),
+            format!("GPU {} ({})", gpu.index, gpu.model),
+        ));
         entries.directory(below(&gpu.proc_dir));
     }
     if !grant.mig_rights.is_empty() {
@@ -54,14 +52,27 @@ pub(super) fn plan(
         ProcDriver::Above => "/proc/driver",
         ProcDriver::Absent => return plan.skip(PROC_DRIVER, "the container mounts no procfs"),
     });
-    let prefix = Path::new(PROC_DRIVER).strip_prefix(target).unwrap_or(Path::new(""));
-    let files = Operation::Files { target: target.to_path_buf(), entries: entries.under(prefix) };
+    let prefix = Path::new(PROC_DRIVER)
+        .strip_prefix(target)
+        .unwrap_or(Path::new(""));
+    let files = Operation::Files {
+        target: target.to_path_buf(),
+        entries: entries.under(prefix),
+    };
     let why = "a container sees its own GPUs only; ModifyDeviceFiles is 0, so that the driver's \
                programs make no nodes in it";
     plan.add(files, true, why.to_owned());
     for (source, why) in sources {
         let target = source.clone();
-        plan.add(Operation::Bind { kind: BindKind::Proc, source, target }, true, why);
+        plan.add(
+            Operation::Bind {
+                kind: BindKind::Proc,
+                source,
+                target,
+            },
+            true,
+            why,
+        );
     }
 }
 
@@ -96,7 +107,11 @@ impl Entries {
         if let Some(parent) = path.parent() {
             self.directory(parent);
         }
-        self.0.push(FileEntry { path: path.to_path_buf(), content: None, mode: 0o555 });
+        self.0.push(FileEntry {
+            path: path.to_path_buf(),
+            content: None,
+            mode: 0o555,
+        });
     }
 
     fn file(&mut self, path: &Path, content: Vec<u8>) {
@@ -104,13 +119,20 @@ impl Entries {
             self.directory(parent);
         }
         let path = path.to_path_buf();
-        self.0.push(FileEntry { path, content: Some(content), mode: 0o444 });
+        self.0.push(FileEntry {
+            path,
+            content: Some(content),
+            mode: 0o444,
+        });
     }
 
     fn under(self, prefix: &Path) -> Vec<FileEntry> {
         let mut all = Entries::default();
         all.directory(prefix);
-        all.0.extend(self.0.into_iter().map(|e| FileEntry { path: prefix.join(&e.path), ..e }));
+        all.0.extend(self.0.into_iter().map(|e| FileEntry {
+            path: prefix.join(&e.path),
+            ..e
+        }));
         all.0
     }
 }
@@ -123,7 +145,10 @@ mod tests {
     fn params_lose_the_right_to_make_nodes_only() {
         let params = "DeviceFileMode: 438\nModifyDeviceFiles: 1\nRegistryDwords: \"\"\n";
         let text = without_node_changes(params);
-        assert_eq!(text, "DeviceFileMode: 438\nModifyDeviceFiles: 0\nRegistryDwords: \"\"\n");
+        assert_eq!(
+            text,
+            "DeviceFileMode: 438\nModifyDeviceFiles: 0\nRegistryDwords: \"\"\n"
+        );
     }
 
     #[test]
@@ -135,7 +160,10 @@ mod tests {
         let names: Vec<_> = under.iter().map(|e| e.path.to_str().unwrap()).collect();
         assert_eq!(names[0], "nvidia");
         assert_eq!(names[1], "nvidia/capabilities");
-        assert_eq!(names.last(), Some(&"nvidia/capabilities/gpu0/mig/gi1/access"));
+        assert_eq!(
+            names.last(),
+            Some(&"nvidia/capabilities/gpu0/mig/gi1/access")
+        );
         assert_eq!(names.len(), 6);
     }
 }

@@ -32,7 +32,9 @@ use oci_gpu_sys::process::pidfd;
 
 fn main() -> io::Result<()> {
     let words: Vec<String> = std::env::args().collect();
-    let [_, list, config] = &words[..] else { return Err(io::Error::from(Errno::EINVAL)) };
+    let [_, list, config] = &words[..] else {
+        return Err(io::Error::from(Errno::EINVAL));
+    };
     io::stdin().read_to_end(&mut Vec::new())?;
     fs::read(config)?;
     let list = fs::read_to_string(list)?;
@@ -43,7 +45,10 @@ fn main() -> io::Result<()> {
     for line in &lines {
         match line[..] {
             ["bind" | "d", attributes, source, ..] => {
-                let file = File::options().read(true).custom_flags(OFlag::O_PATH.bits()).open(source)?;
+                let file = File::options()
+                    .read(true)
+                    .custom_flags(OFlag::O_PATH.bits())
+                    .open(source)?;
                 file.metadata()?.ino();
                 let tree = clone_tree(file.as_fd())?;
                 set_attributes(tree.as_fd(), attributes.parse().unwrap_or_default(), 0)?;
@@ -51,7 +56,10 @@ fn main() -> io::Result<()> {
             }
             ["pid", pid] => process = Some(pidfd(pid.parse().unwrap_or_default())?),
             ["allow", file, rule] => {
-                File::options().write(true).open(file)?.write_all(rule.as_bytes())?;
+                File::options()
+                    .write(true)
+                    .open(file)?
+                    .write_all(rule.as_bytes())?;
             }
             _ => {}
         }
@@ -70,26 +78,40 @@ fn carry_out(lines: &[Vec<&str>], trees: Vec<OwnedFd>) -> io::Result<()> {
             let root: &OwnedFd = root.as_ref().ok_or(Errno::ENOENT)?;
             let known: &mut OwnedFd = match directories.entry(path.to_owned()) {
                 std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
-                std::collections::hash_map::Entry::Vacant(free) => free.insert(make(root.as_fd(), path)?),
+                std::collections::hash_map::Entry::Vacant(free) => {
+                    free.insert(make(root.as_fd(), path)?)
+                }
             };
             known.try_clone()
         };
         match line[..] {
             ["rootfs", path] => {
-                root = Some(nix::fcntl::open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?);
+                root = Some(nix::fcntl::open(
+                    path,
+                    OFlag::O_PATH | OFlag::O_CLOEXEC,
+                    Mode::empty(),
+                )?);
             }
             [kind @ ("bind" | "d"), _, _, at, name] => {
                 let at = directory(at)?;
                 match kind {
                     "d" => drop(mkdirat(&at, name, Mode::from_bits_truncate(0o755))),
-                    _ => drop(openat(&at, name, OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC, Mode::from_bits_truncate(0o644))),
+                    _ => drop(openat(
+                        &at,
+                        name,
+                        OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC,
+                        Mode::from_bits_truncate(0o644),
+                    )),
                 }
                 let target = openat(&at, name, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
                 move_mount(trees.next().ok_or(Errno::EINVAL)?.as_fd(), target.as_fd())?;
             }
             ["link", at, name, content] => drop(symlinkat(content, &directory(at)?, name)),
             ["view", target] => {
-                view = Some((target, new_filesystem(c"tmpfs", &[], attr::NOSUID | attr::NODEV | attr::NOEXEC)?));
+                view = Some((
+                    target,
+                    new_filesystem(c"tmpfs", &[], attr::NOSUID | attr::NODEV | attr::NOEXEC)?,
+                ));
             }
             ["entry", path] => {
                 let (_, tree) = view.as_ref().ok_or(Errno::EINVAL)?;
