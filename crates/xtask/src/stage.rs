@@ -44,10 +44,6 @@ impl Stage {
         self.bundle.join("config.json")
     }
 
-    pub(crate) fn bundle(&self) -> &Path {
-        &self.bundle
-    }
-
     pub(crate) fn rootfs(&self) -> PathBuf {
         self.bundle.join("rootfs")
     }
