@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod capability;
+pub mod config;
 pub mod container;
 pub mod cuda_version;
 pub mod discover;
@@ -33,6 +34,7 @@ pub mod request;
 pub mod select;
 
 pub use capability::{Capability, CapabilitySet};
+pub use config::Config;
 pub use container::{Container, ContainerFacts, Libc};
 pub use discover::{DiscoverError, discover};
 pub use finding::{Code, Finding};
