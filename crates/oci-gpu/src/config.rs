@@ -1,34 +1,127 @@
-//! TEMP
-use crate::finding::Finding;
+//! The administrator's configuration: our file, else NVIDIA's, else defaults.
+//!
+//! `/etc/oci-gpu/config.toml` has flat keys; a key that is not one of these is an error. Where it
+//! does not exist, `/etc/nvidia-container-runtime/config.toml` is read, of which the keys named
+//! here count and the others are accepted and ignored. A file that is named explicitly may be of
+//! either kind, and tells by its keys which.
+//!
+//! | key | NVIDIA's key | value | default |
+//! |---|---|---|---|
+//! | `driver-capabilities` | `supported-driver-capabilities` | words that containers may have, or `"all"`: a comma list or an array | all |
+//! | `env-when-unprivileged` | `accept-nvidia-visible-devices-envvar-when-unprivileged` | whether unprivileged containers may ask by environment variable | true |
+//! | `volume-mounts` | `accept-nvidia-visible-devices-as-volume-mounts` | whether containers may ask by volume mounts | false |
+//! | `swarm-resources` | `swarm-resource` | variables that replace NVIDIA_VISIBLE_DEVICES: a comma list or an array | none |
+//! | `disable-require` | `disable-require` | whether NVIDIA_REQUIRE_* is not looked at | false |
+//! | `ignore-imex-channels` | `features.ignore-imex-channel-requests` | whether requests for IMEX channels are not looked at | false |
+//! | `driver-root` | `nvidia-container-cli.root` | directory with the driver's user-space files, in place of a search | search |
+//! | `dev-root` | | directory whose `dev` has the device nodes | `/` |
+//! | `no-cgroups` | `nvidia-container-cli.no-cgroups` | whether device-cgroup rules are left alone (rootless) | false |
+//! | `log` | | file that the hook writes to | none |
+//!
+//! Paths are absolute. A value of the wrong type is an error in either file: a policy that cannot be
+//! read must not become a more generous one.
+
+mod document;
+mod keys;
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use crate::finding::{Code, Finding};
 use crate::host::Host;
 use crate::request::Policy;
-use std::path::{Path, PathBuf};
-/// x
-#[derive(Debug, Default)]
+use document::Document;
+
+/// Our own configuration file.
+pub const OWN_FILE: &str = "/etc/oci-gpu/config.toml";
+
+/// NVIDIA's configuration file.
+pub const NVIDIA_FILE: &str = "/etc/nvidia-container-runtime/config.toml";
+
+/// Largest configuration file that is read, in bytes.
+pub const FILE_LIMIT: u64 = 256 << 10;
+
+/// What the administrator configured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Config {
-    /// x
+    /// What containers may ask for.
     pub policy: Policy,
-    /// x
+    /// The directory with the driver's user-space files, where it is not to be searched for.
     pub driver_root: Option<PathBuf>,
-    /// x
-    pub no_cgroups: bool,
-    /// x
-    pub log: Option<PathBuf>,
-    /// x
-    pub source: Option<PathBuf>,
-    /// x
+    /// The directory whose `dev` has the device nodes, where it is not `/`.
     pub dev_root: Option<PathBuf>,
+    /// Whether device-cgroup rules are left alone.
+    pub no_cgroups: bool,
+    /// The file that the hook writes to.
+    pub log: Option<PathBuf>,
+    /// The file that all this was read from; `None` for defaults.
+    pub source: Option<PathBuf>,
 }
+
 impl Config {
-    /// x
-    pub fn load(_p: Option<&Path>, _h: &Host) -> Result<Config, Finding> {
+    /// Reads the configuration of `host`, or the file at `path`, which is a path of the calling
+    /// process and must exist.
+    ///
+    /// This runs at each start of a GPU container: a file that does not exist costs a few failed
+    /// system calls, one that does a single pass over its text.
+    ///
+    /// # Errors
+    /// A finding [`Code::Config`] that names the file, the line and the key: a file that cannot be
+    /// read, is larger than [`FILE_LIMIT`], is no TOML, has a value of the wrong type or (ours) an
+    /// unknown key.
+    pub fn load(path: Option<&Path>, host: &Host) -> Result<Config, Finding> {
+        if let Some(path) = path {
+            let content = read_regular(path).map_err(|e| unreadable(path, &e))?;
+            let document = Document::parse(path, &content)?;
+            return match keys::is_nvidias(&document) {
+                true => keys::nvidias(&document),
+                false => keys::ours(&document),
+            };
+        }
+        if let Some(content) = read_if_there(host, Path::new(OWN_FILE))? {
+            return keys::ours(&Document::parse(Path::new(OWN_FILE), &content)?);
+        }
+        if let Some(content) = read_if_there(host, Path::new(NVIDIA_FILE))? {
+            return keys::nvidias(&Document::parse(Path::new(NVIDIA_FILE), &content)?);
+        }
         Ok(Config::default())
     }
-    /// x
-    pub fn apply_to(&self, h: Host) -> Host {
-        match &self.driver_root {
-            Some(r) => h.with_driver_root(r),
-            None => h,
-        }
+}
+
+/// The content of a file of `host`; `None` where there is no such file.
+fn read_if_there(host: &Host, path: &Path) -> Result<Option<Vec<u8>>, Finding> {
+    match host.files().read(path, FILE_LIMIT) {
+        Ok(content) => Ok(Some(content)),
+        // A link that leads nowhere was meant to lead to a policy.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => match host.files().read_link(path) {
+            Ok(_) => Err(unreadable(path, &e)),
+            Err(_) => Ok(None),
+        },
+        Err(e) => Err(unreadable(path, &e)),
     }
 }
+
+fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    // A FIFO would block the open: look first.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut content = Vec::new();
+    let mut file = fs::File::open(path)?.take(FILE_LIMIT + 1);
+    match file.read_to_end(&mut content)? as u64 > FILE_LIMIT {
+        true => Err(io::Error::other(format!(
+            "it is larger than {FILE_LIMIT} bytes"
+        ))),
+        false => Ok(content),
+    }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Finding {
+    let message = format!("configuration file {}: {error}", path.display());
+    Finding::new(Code::Config, message, "correct or remove the file")
+}
+
+#[cfg(test)]
+mod tests;

@@ -34,6 +34,7 @@ pub mod request;
 pub mod select;
 
 pub use capability::{Capability, CapabilitySet};
+pub use config::Config;
 pub use container::{Container, ContainerFacts, Libc};
 pub use discover::{DiscoverError, Scope, discover, discover_within};
 pub use finding::{Code, Finding};

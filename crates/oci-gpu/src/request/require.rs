@@ -190,7 +190,7 @@ impl<'a> Expression<'a> {
                 }
                 failed.len() == before
             });
-            if held || self.0.is_empty() {
+            if held {
                 continue;
             }
             for (term, reason) in failed {
