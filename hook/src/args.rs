@@ -34,7 +34,7 @@ impl Args {
         let usage = |why: String| Finding::new(Code::Usage, why, USAGE);
         let (mut stage, mut config, mut host_root) = (None, None, PathBuf::from("/"));
         while let Some(arg) = parser.next().map_err(|e| usage(e.to_string()))? {
-            let mut value = |p: &mut lexopt::Parser| p.value().map_err(|e| usage(e.to_string()));
+            let value = |p: &mut lexopt::Parser| p.value().map_err(|e| usage(e.to_string()));
             match arg {
                 Long("config") => config = Some(PathBuf::from(value(&mut parser)?)),
                 Long("host-root") => host_root = PathBuf::from(value(&mut parser)?),

@@ -19,8 +19,8 @@ pub(crate) struct Bundle {
     pub(crate) rootfs: PathBuf,
 }
 
-/// Reads config.json of the state's bundle.
-pub(crate) fn read(state: &State) -> Result<Bundle, Finding> {
+/// The bytes of config.json in the state's bundle.
+pub(crate) fn read(state: &State) -> Result<Vec<u8>, Finding> {
     let path = state.bundle.join("config.json");
     let refused = |why: String| {
         Finding::new(
@@ -42,14 +42,20 @@ pub(crate) fn read(state: &State) -> Result<Bundle, Finding> {
     {
         return Err(refused("it is not a regular file".to_owned()));
     }
-    let mut text = Vec::new();
+    let mut bytes = Vec::new();
     file.take(CONFIG_LIMIT + 1)
-        .read_to_end(&mut text)
+        .read_to_end(&mut bytes)
         .map_err(|e| refused(e.to_string()))?;
-    if text.len() as u64 > CONFIG_LIMIT {
+    if bytes.len() as u64 > CONFIG_LIMIT {
         return Err(refused(format!("it is larger than {CONFIG_LIMIT} bytes")));
     }
-    let container = Container::parse(&text).map_err(|mut e| {
+    Ok(bytes)
+}
+
+/// What config.json says.
+pub(crate) fn parse(state: &State, bytes: &[u8]) -> Result<Bundle, Finding> {
+    let container = Container::parse(bytes).map_err(|mut e| {
+        let path = state.bundle.join("config.json");
         e.message = format!("{}: {}", path.display(), e.message);
         e
     })?;

@@ -24,7 +24,6 @@ use std::process::ExitCode;
 use oci_gpu::config::Config;
 use oci_gpu::finding::Finding;
 use oci_gpu::host::Host;
-use oci_gpu::request::Policy;
 use oci_gpu::{Plan, Request, Scope, discover_within, select};
 use oci_gpu_inject::{Container, Devices, apply};
 
@@ -57,25 +56,24 @@ fn run(args: &Args, log: &mut Log) -> Result<(), Finding> {
         return Ok(());
     }
     let state = state::read(&guard)?;
-    let bundle = bundle::read(&state)?;
+    let bytes = bundle::read(&state)?;
     let host = Host::at(&args.host_root);
-    let config = match Config::load(args.config.as_deref(), &host) {
-        Ok(config) => config,
-        // A broken configuration is no reason to keep containers without GPUs from starting.
-        Err(_)
-            if Request::read(&bundle.container, &Policy::default())?
-                .request
-                .is_none() =>
-        {
-            return Ok(());
-        }
-        Err(broken) => return Err(broken),
-    };
-    let asked = Request::read(&bundle.container, &config.policy)?;
+    let config = Config::load(args.config.as_deref(), &host);
+    // A broken configuration is no reason to keep containers without GPUs from starting.
+    let policy = config
+        .as_ref()
+        .map(|c| c.policy.clone())
+        .unwrap_or_default();
+    if !Request::possible(&bytes, &policy) {
+        return Ok(());
+    }
+    let bundle = bundle::parse(&state, &bytes)?;
+    let asked = Request::read(&bundle.container, &policy)?;
     let Some(request) = asked.request else {
         asked.notes.iter().for_each(log::to_stderr);
         return Ok(());
     };
+    let config = config?;
     log.open(&state.id, &host, config.log.as_deref());
     guard.raise_limits();
 

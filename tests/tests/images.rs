@@ -134,16 +134,14 @@ fn musl_images_keep_their_search_path() {
     let runtime = Runtime::runc(CgroupMode::V1).unwrap();
     let path_file = "/etc/ld-musl-x86_64.path";
     for (before, after) in [
-        (None, None),
-        (Some("/opt/lib\n/lib"), Some("/opt/lib\n/lib\n/usr/lib\n")),
-        (Some("/lib:/usr/lib:/opt"), Some("/lib:/usr/lib:/opt")),
+        ("/opt/lib\n/lib", "/opt/lib\n/lib\n/usr/lib\n"),
+        ("/opt/lib\n", "/opt/lib\n/usr/lib\n"),
+        ("/lib:/usr/lib:/opt", "/lib:/usr/lib:/opt"),
     ] {
         let bundle = host
             .bundle(Kind::Musl, &["NVIDIA_VISIBLE_DEVICES=0"])
             .unwrap();
-        if let Some(text) = before {
-            bundle.rootfs.write(path_file, text).unwrap();
-        }
+        bundle.rootfs.write(path_file, before).unwrap();
         let arguments = [
             "--read",
             path_file,
@@ -155,10 +153,28 @@ fn musl_images_keep_their_search_path() {
         let report = host
             .run(&runtime, bundle, Stage::CreateRuntime, &arguments)
             .unwrap();
-        assert_eq!(report.read(path_file), after);
+        assert_eq!(report.read(path_file), Some(after));
         assert_eq!(report.stat("/usr/lib/libcuda.so.1").unwrap().kind, "link");
         assert_eq!(report.stat("/etc/ld.so.cache").unwrap_err(), "ENOENT");
     }
+}
+
+/// Without a path file musl searches /usr/lib, so none is made.
+#[test]
+fn musl_images_without_a_path_file_get_none() {
+    let host = GpuHost::new("run-1").unwrap();
+    let runtime = Runtime::crun(CgroupMode::V1).unwrap();
+    let path_file = "/etc/ld-musl-x86_64.path";
+    let bundle = host
+        .bundle(Kind::Musl, &["NVIDIA_VISIBLE_DEVICES=0"])
+        .unwrap();
+    let _ = std::fs::remove_file(bundle.rootfs.on_host(path_file));
+    let arguments = ["--stat", path_file, "--stat", "/usr/lib/libcuda.so.1"];
+    let report = host
+        .run(&runtime, bundle, Stage::CreateRuntime, &arguments)
+        .unwrap();
+    assert_eq!(report.stat(path_file).unwrap_err(), "ENOENT");
+    assert_eq!(report.stat("/usr/lib/libcuda.so.1").unwrap().kind, "link");
 }
 
 /// An image that has nothing at all, not even /usr or /etc.
@@ -209,7 +225,7 @@ fn an_empty_image_gets_what_it_lacks() {
 /// empty files. The newer ones win, and the rest stays.
 #[test]
 fn leftovers_of_another_driver_do_not_win() {
-    let host = GpuHost::new("run-1").unwrap();
+    let host = GpuHost::new("run-8").unwrap();
     let bundle = host
         .bundle(Kind::Bookworm, &["NVIDIA_VISIBLE_DEVICES=0"])
         .unwrap();
@@ -300,7 +316,7 @@ fn a_second_start_of_a_root_adds_nothing() {
 /// The hook registered three times for one container does its work once.
 #[test]
 fn the_hook_in_three_stages_of_one_container_works_once() {
-    let host = GpuHost::new("run-8").unwrap();
+    let host = GpuHost::new("debian-8").unwrap();
     for runtime in Runtime::all(&host.setting.debs).unwrap() {
         let mut bundle = host
             .bundle(Kind::Bookworm, &["NVIDIA_VISIBLE_DEVICES=0,1"])
@@ -308,7 +324,8 @@ fn the_hook_in_three_stages_of_one_container_works_once() {
         bundle.hooks.push(host.hook(Stage::Prestart));
         bundle.hooks.push(host.hook(Stage::CreateContainer));
         let arguments = [
-            "--mounts",
+            "--read",
+            "/proc/self/mountinfo",
             "--open",
             "/dev/nvidia1",
             "--dlopen",
@@ -318,7 +335,7 @@ fn the_hook_in_three_stages_of_one_container_works_once() {
             .run(&runtime, bundle, Stage::CreateRuntime, &arguments)
             .unwrap();
         assert_eq!(report.open("/dev/nvidia1"), "ENXIO", "{runtime}");
-        let mounts = report.mounts().unwrap();
+        let mounts = report.read("/proc/self/mountinfo").unwrap();
         let points: Vec<&str> = mounts.lines().filter_map(|l| l.split(' ').nth(4)).collect();
         let ours: Vec<&&str> = points
             .iter()
@@ -326,7 +343,7 @@ fn the_hook_in_three_stages_of_one_container_works_once() {
             .collect();
         assert!(ours.len() > 10, "{runtime}: {points:?}");
         for point in &ours {
-            let times = points.iter().filter(|p| p == *point).count();
+            let times = points.iter().filter(|p| *p == *point).count();
             assert_eq!(times, 1, "{runtime}: {point} is mounted {times} times");
         }
     }

@@ -82,7 +82,6 @@ fn musl(root: &Rootfs, directories: &[PathBuf], undo: &mut Undo) -> Result<Outco
         false => "ld-musl-x86_64.path",
     };
     let old = read(root, name, PATH_FILE_LIMIT)?;
-    let exists = old.is_some();
     let mut text = old.unwrap_or_else(|| MUSL_DEFAULT.join("\n").into_bytes());
     let missing: Vec<&PathBuf> = directories
         .iter()
@@ -95,14 +94,13 @@ fn musl(root: &Rootfs, directories: &[PathBuf], undo: &mut Undo) -> Result<Outco
     if missing.is_empty() {
         return Ok(Outcome::Present);
     }
-    // An empty file means "search nowhere"; the image's author may have wanted that.
     for directory in missing {
-        if !text.is_empty() || !exists {
+        if !text.is_empty() && !text.ends_with(b"\n") {
             text.push(b'\n');
         }
         text.extend(directory.as_os_str().as_bytes());
+        text.push(b'\n');
     }
-    text.push(b'\n');
     replace(root, name, &text, undo)
 }
 

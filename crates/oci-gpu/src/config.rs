@@ -16,7 +16,7 @@
 //! | `driver-root` | `nvidia-container-cli.root` | directory with the driver's user-space files, in place of a search | search |
 //! | `dev-root` | | directory whose `dev` has the device nodes | `/` |
 //! | `no-cgroups` | `nvidia-container-cli.no-cgroups` | whether device-cgroup rules are left alone (rootless) | false |
-//! | `log` | | file that the hook writes to | none |
+//! | `log` | | file that the hook writes failures and what it left out to | /var/log/oci-gpu.log |
 //!
 //! Paths are absolute. A value of the wrong type is an error in either file: a policy that cannot be
 //! read must not become a more generous one.
@@ -87,6 +87,20 @@ impl Config {
             return keys::nvidias(&Document::parse(Path::new(NVIDIA_FILE), &content)?);
         }
         Ok(Config::default())
+    }
+}
+
+impl Config {
+    /// `host` with the driver root and the dev root of the configuration.
+    pub fn apply_to(&self, host: Host) -> Host {
+        let host = match &self.driver_root {
+            Some(root) => host.with_driver_root(root),
+            None => host,
+        };
+        match &self.dev_root {
+            Some(root) => host.with_dev_root(root),
+            None => host,
+        }
     }
 }
 
