@@ -90,11 +90,13 @@ pub(crate) fn allow(
     }
 }
 
-/// Both versions: a machine may have both, and either may hold the rules. What has none is left
-/// as it is.
+/// A machine may have both versions, and a runtime puts its rules into one of them.
 fn extend(groups: &Groups, devices: &[Device], added: &mut Added) -> Result<(), Refused> {
     if let Some((controllers, path)) = &groups.devices {
         added.v1 = v1::allow(find::v1(controllers, path)?, devices)?;
+    }
+    if added.v1.is_some() {
+        return Ok(());
     }
     if let Some(path) = &groups.unified {
         added.v2 = v2::allow(find::v2(path)?, devices)?;

@@ -19,7 +19,8 @@ pub(crate) struct Added {
     rules: Vec<String>,
 }
 
-/// Adds a rule for each device that has none. `None` where nothing had to be done.
+/// Adds a rule for each device that has none. `None` where the group allows every device, so that
+/// its rules are elsewhere if it has any.
 pub(super) fn allow(group: OwnedFd, devices: &[Device]) -> Result<Option<Added>, Refused> {
     let list = openat(
         group.as_fd(),
@@ -31,6 +32,9 @@ pub(super) fn allow(group: OwnedFd, devices: &[Device]) -> Result<Option<Added>,
     .and_then(|f| read_bounded(File::from(f), 1 << 20))
     .map_err(|e| Refused::new("read devices.list", e))?;
     let list = String::from_utf8_lossy(&list).into_owned();
+    if list.lines().any(|line| line.starts_with("a ")) {
+        return Ok(None);
+    }
     let mut added = Added {
         group,
         rules: Vec::new(),
@@ -46,7 +50,7 @@ pub(super) fn allow(group: OwnedFd, devices: &[Device]) -> Result<Option<Added>,
         }
         added.rules.push(rule);
     }
-    Ok((!added.rules.is_empty()).then_some(added))
+    Ok(Some(added))
 }
 
 impl Added {
