@@ -38,10 +38,6 @@ struct Join {
     user_namespace: bool,
 }
 
-/// A container whose mount namespace the calling process is in.
-#[derive(Debug)]
-pub struct Entered(pub(crate) Rootfs);
-
 impl Container {
     /// The container that `pid` is the first process of, seen from outside (stages prestart and
     /// createRuntime). `rootfs` is the path of its root in that process's mount namespace, before
@@ -154,14 +150,11 @@ impl Container {
     }
 
     /// Enters the container's namespaces.
-    ///
-    /// # Errors
-    /// [`Code::Enter`].
-    pub fn enter(self) -> Result<Entered, Finding> {
+    pub(crate) fn enter(self) -> Result<Rootfs, Finding> {
         if let Some(join) = &self.join {
             join.enter()?;
         }
-        Ok(Entered(self.rootfs))
+        Ok(self.rootfs)
     }
 }
 

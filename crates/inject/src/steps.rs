@@ -14,7 +14,6 @@ use oci_gpu::finding::{Code, Finding};
 use oci_gpu::plan::{Operation, Plan, Skipped};
 
 use crate::attach::{Attached, attach, restrict};
-use crate::container::Entered;
 use crate::fail::failed;
 use crate::rootfs::{Directory, Rootfs, bad_target, create_entry, entry};
 use crate::sources::{Identity, Source, Sources};
@@ -36,7 +35,7 @@ pub(crate) enum Outcome {
 pub(crate) fn apply(
     plan: &Plan,
     sources: &Sources,
-    container: &Entered,
+    root: &Rootfs,
     receipt: &mut Receipt,
     interrupted: &mut dyn FnMut() -> Option<Finding>,
 ) -> Result<(), Finding> {
@@ -46,7 +45,7 @@ pub(crate) fn apply(
             return Err(reason);
         }
         let mark = undo.mark();
-        match one(&action.what, sources, &container.0, &mut undo) {
+        match one(&action.what, sources, root, &mut undo) {
             Ok(Some(Outcome::Done)) => receipt.done += 1,
             Ok(Some(Outcome::Present)) => receipt.present += 1,
             Ok(None) => {}
