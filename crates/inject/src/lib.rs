@@ -83,7 +83,7 @@ pub fn prepare(
     let sources = Sources::open(plan, host, &mut receipt)?;
     let rules = match devices {
         Devices::Leave => cgroup::Added::default(),
-        Devices::Allow => cgroup::allow(plan, &container, &mut receipt)?,
+        Devices::Allow => cgroup::allow(plan, host, &container, &mut receipt)?,
     };
     match container.enter() {
         Ok(rootfs) => Ok(Entered {

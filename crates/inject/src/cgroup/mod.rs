@@ -12,7 +12,11 @@ mod v1;
 mod v2;
 
 use std::fs::File;
+use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
+use oci_gpu::Host;
 use oci_gpu::finding::{Code, Finding};
 use oci_gpu::plan::{Operation, Plan, Skipped};
 
@@ -48,27 +52,41 @@ impl Added {
 /// Lets the container's processes read and write the plan's devices; making nodes of them stays
 /// forbidden, as the reference has it.
 ///
-/// A container whose group has no rules needs none. Where the caller may not change them (rootless
-/// containers, whose runtimes set no rules either), that is a note in `receipt`.
+/// A container whose group has no rules needs none. Where the caller may not change them, as for
+/// rootless containers, whose runtimes set no rules either, that is a note in `receipt`, unless
+/// the rules can be seen to deny a device.
 ///
 /// # Errors
 /// [`Code::Cgroup`].
 pub(crate) fn allow(
     plan: &Plan,
+    host: &Host,
     container: &Container,
     receipt: &mut Receipt,
 ) -> Result<Added, Finding> {
-    let devices: Vec<Device> = plan
+    let nodes: Vec<(PathBuf, Device)> = plan
         .actions
         .iter()
-        .filter_map(|a| match a.what {
-            Operation::Device { major, minor, .. } => Some(Device { major, minor }),
+        .filter_map(|a| match &a.what {
+            Operation::Device {
+                source,
+                major,
+                minor,
+                ..
+            } => Some((
+                host.on_disk(source),
+                Device {
+                    major: *major,
+                    minor: *minor,
+                },
+            )),
             _ => None,
         })
         .collect();
-    if devices.is_empty() {
+    if nodes.is_empty() {
         return Ok(Added::default());
     }
+    let devices: Vec<Device> = nodes.iter().map(|(_, device)| *device).collect();
     let text = container
         .cgroup
         .try_clone()
@@ -79,6 +97,16 @@ pub(crate) fn allow(
     match extend(&groups, &devices, &mut added) {
         Ok(()) => Ok(added),
         Err(Refused::Privilege(why)) => {
+            if let Some((node, _)) = nodes.iter().find(|(node, _)| is_denied(node)) {
+                return Err(Finding::new(
+                    Code::Cgroup,
+                    format!(
+                        "the container's device cgroup denies {}, and {why}",
+                        node.display()
+                    ),
+                    "register the hook as createRuntime, which has the runtime's privileges",
+                ));
+            }
             let what = "device rules of the container's control group".to_owned();
             receipt.skipped.push(Skipped { what, why });
             Ok(added)
@@ -88,6 +116,12 @@ pub(crate) fn allow(
             Err(finding)
         }
     }
+}
+
+/// Whether the caller's own device cgroup, which in stage createContainer is the container's,
+/// denies a node. access(2) asks it without opening the device.
+fn is_denied(node: &Path) -> bool {
+    access(node, AccessFlags::R_OK | AccessFlags::W_OK) == Err(Errno::EPERM)
 }
 
 /// A machine may have both versions, and a runtime puts its rules into one of them.
