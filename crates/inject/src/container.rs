@@ -73,7 +73,15 @@ impl Container {
         let own = |name: &str| readlinkat(&proc, format!("self/ns/{name}").as_str());
         let other = |name: &str| readlinkat(&process, format!("ns/{name}").as_str());
         let differs = |name: &str| -> Result<bool, Finding> {
-            let other = other(name).map_err(enter(format!("read /proc/{pid}/ns/{name}")))?;
+            let other = other(name).map_err(|e| match e {
+                // A process that is not dumpable (crun's) is closed to the user that it belongs to.
+                Errno::EACCES | Errno::EPERM => Finding::new(
+                    Code::Enter,
+                    format!("read /proc/{pid}/ns/{name}: {e}: this user may not look into the container's process"),
+                    "register the hook as createContainer, which runs in the container's namespaces",
+                ),
+                e => enter(format!("read /proc/{pid}/ns/{name}"))(e),
+            })?;
             let own = own(name).map_err(enter(format!("read /proc/self/ns/{name}")))?;
             Ok(own != other)
         };

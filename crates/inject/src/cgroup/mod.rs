@@ -15,7 +15,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::unistd::{AccessFlags, access};
+use nix::unistd::{AccessFlags, access, geteuid};
 use oci_gpu::Host;
 use oci_gpu::finding::{Code, Finding};
 use oci_gpu::plan::{Operation, Plan, Skipped};
@@ -150,16 +150,20 @@ impl Refused {
     pub(crate) fn new(what: impl std::fmt::Display, error: impl Into<std::io::Error>) -> Refused {
         let error = error.into();
         match error.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) if !in_initial_user_namespace() => Refused::Privilege(
-                format!("{what}: {error}: no privilege over the host's control groups"),
-            ),
+            Some(libc::EPERM | libc::EACCES) if !is_host_root() => Refused::Privilege(format!(
+                "{what}: {error}: no privilege over the host's control groups"
+            )),
             _ => Refused::Failed(failed(Code::Cgroup, what, error)),
         }
     }
 }
 
-/// Whether the caller's user namespace maps every id to itself (user_namespaces(7)).
-fn in_initial_user_namespace() -> bool {
+/// Whether the caller is root of the first user namespace, which maps every id to itself
+/// (user_namespaces(7)).
+fn is_host_root() -> bool {
+    if !geteuid().is_root() {
+        return false;
+    }
     let map = File::open("/proc/self/uid_map").and_then(|f| read_bounded(f, 4096));
     map.is_ok_and(|m| {
         let text = String::from_utf8_lossy(&m).into_owned();
