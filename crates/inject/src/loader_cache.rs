@@ -148,7 +148,11 @@ fn replace(root: &Rootfs, name: &str, content: &[u8], undo: &mut Undo) -> Result
         }
         made
     };
-    root.create(&directory, make).map_err(|e| {
+    let made = root.create(&directory, make).and_then(|made| {
+        // Somebody took the temporary name.
+        made.ok_or(CreateError::Os(Errno::EEXIST))
+    });
+    made.map_err(|e| {
         let mut finding = match e {
             CreateError::Os(e @ (Errno::EISDIR | Errno::EBUSY)) => {
                 let why = if e == Errno::EISDIR {

@@ -4,23 +4,24 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{OFlag, readlink};
 use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
 
 use oci_gpu::finding::{Code, Finding};
 use oci_gpu_sys::mount::{attr, clone_tree, set_attributes};
 use oci_gpu_sys::stat::{MountFacts, mount_facts};
 
+use crate::attach::own;
 use crate::fail::failed;
 use crate::resolve::{Scope, resolve};
 use crate::undo::Undo;
 
-/// Directories below which the runtime has made mounts of its own for this container, where
-/// creating something changes neither the image nor a volume.
+/// Where the runtime has made mounts of its own for this container, on which creating something
+/// changes neither the image nor a volume.
 const RUNTIME_MOUNTS: [&str; 2] = ["dev", "proc"];
 
 /// The container's root.
@@ -42,11 +43,25 @@ pub(crate) struct Directory {
     /// Whether what is created in it changes the container's own root, or a mount that the runtime
     /// made, and nothing else.
     ours: bool,
+    /// The same directory in the writable copy of the root's mount, where it was needed.
+    copy: OnceCell<OwnedFd>,
 }
 
 impl AsFd for Directory {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+impl Directory {
+    /// Whether what was created is not in the container's own mount, but in a copy of it.
+    pub(crate) fn has_copy(&self) -> bool {
+        self.copy.get().is_some()
+    }
+
+    /// The descriptor by which something was created, and can be removed again.
+    pub(crate) fn writer(&self) -> BorrowedFd<'_> {
+        self.copy.get().unwrap_or(&self.fd).as_fd()
     }
 }
 
@@ -91,6 +106,15 @@ impl Rootfs {
         in_root(self.root.as_fd(), path, flags)
     }
 
+    /// What is now at the name that `file`, which was opened below the root, has now. Somebody who
+    /// can rename there may be ahead: the caller checks what was found.
+    pub(crate) fn find_again(&self, file: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+        let name = |fd| readlink(own(fd).as_str()).map(PathBuf::from);
+        let (root, file) = (name(self.root.as_fd())?, name(file)?);
+        let below = file.strip_prefix(&root).map_err(|_| Errno::EXDEV)?;
+        self.find(below, OFlag::O_PATH | OFlag::O_NOFOLLOW)
+    }
+
     /// The directory at `path`, made with all its parents where missing (0755, owned by the
     /// container's root).
     pub(crate) fn directory(&self, path: &Path, undo: &mut Undo) -> Result<Rc<Directory>, Finding> {
@@ -102,11 +126,12 @@ impl Rootfs {
             Err(Errno::ENOENT) => self.make_directory(path, undo)?,
             other => other.map_err(|e| bad_target(path, e))?,
         };
-        let ours = self.is_ours(found.as_fd(), path);
+        let ours = self.is_ours(found.as_fd());
         let found = Rc::new(Directory {
             fd: found,
             path: path.to_path_buf(),
             ours,
+            copy: OnceCell::new(),
         });
         self.directories
             .borrow_mut()
@@ -125,7 +150,7 @@ impl Rootfs {
             .map_err(|e| e.at(path))?
             .is_some()
         {
-            undo.remove_directory(self.writer(&parent), name);
+            undo.remove_directory(&parent, name);
         }
         self.find(path, OFlag::O_PATH | OFlag::O_DIRECTORY)
             .map_err(|e| bad_target(path, e))
@@ -145,7 +170,10 @@ impl Rootfs {
             return Err(CreateError::Volume);
         }
         let made = match make(parent.as_fd()) {
-            Err(Errno::EROFS) => make(self.writable_directory(parent)?.as_fd()),
+            Err(Errno::EROFS) => {
+                self.make_writable(parent)?;
+                make(parent.writer())
+            }
             other => other,
         };
         match made {
@@ -155,47 +183,26 @@ impl Rootfs {
         }
     }
 
-    /// Whether something was created through the writable copy, so that what it returned is not in
-    /// the container's own mount.
-    pub(crate) fn has_copy(&self) -> bool {
-        self.writable.get().is_some()
+    /// Whether `directory` lies on the root's own mount, or on one of the runtime's. By the mount
+    /// and not by the name: a link, or somebody who renames, can lead from /dev to a volume.
+    fn is_ours(&self, directory: BorrowedFd<'_>) -> bool {
+        let Some(here) = mount_of(directory) else {
+            return false;
+        };
+        let below = |name: &&str| entry(self.root.as_fd(), OsStr::new(name), OFlag::O_PATH).ok();
+        mount_of(self.root.as_fd()) == Some(here)
+            || RUNTIME_MOUNTS
+                .iter()
+                .filter_map(below)
+                .any(|mount| mount_of(mount.as_fd()) == Some(here))
     }
 
-    /// A descriptor of `directory` through which it can be written.
-    pub(crate) fn writer(&self, directory: &Rc<Directory>) -> Rc<dyn AsFd> {
-        match self
-            .writable
-            .get()
-            .map(|_| self.writable_directory(directory))
-        {
-            Some(Ok(copy)) => Rc::new(copy),
-            _ => Rc::clone(directory) as Rc<dyn AsFd>,
+    /// Opens `directory` in a copy of the root's mount that can be written, once: who can rename in
+    /// the root must not come between what is done there and its undoing.
+    fn make_writable(&self, directory: &Directory) -> Result<(), CreateError> {
+        if directory.has_copy() {
+            return Ok(());
         }
-    }
-
-    fn is_ours(&self, directory: BorrowedFd<'_>, path: &Path) -> bool {
-        let below_runtime_mount = path
-            .components()
-            .find_map(|c| match c {
-                Component::Normal(name) => Some(name),
-                _ => None,
-            })
-            .is_some_and(|first| RUNTIME_MOUNTS.iter().any(|m| OsStr::new(m) == first));
-        if below_runtime_mount {
-            return true;
-        }
-        let id = |m: Option<MountFacts>| m.and_then(|m| m.id);
-        match (id(self.mount), id(mount_facts(directory).ok())) {
-            (Some(root), Some(here)) => root == here,
-            _ => {
-                let device = |fd: BorrowedFd<'_>| fstat(fd).map(|s| s.st_dev).ok();
-                device(self.root.as_fd()) == device(directory)
-            }
-        }
-    }
-
-    /// `directory` through a copy of the root's mount that can be written.
-    fn writable_directory(&self, directory: &Directory) -> Result<OwnedFd, CreateError> {
         if self.writable.get().is_none() {
             let copy = clone_tree(self.root.as_fd())?;
             set_attributes(copy.as_fd(), 0, attr::RDONLY)?;
@@ -211,11 +218,12 @@ impl Rootfs {
             OFlag::O_PATH | OFlag::O_DIRECTORY,
         )?;
         let same = |a: FileStat, b: FileStat| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino);
-        match same(fstat(&found)?, fstat(directory)?) {
-            true => Ok(found),
+        if !same(fstat(&found)?, fstat(directory)?) {
             // The path leads through another mount: there is no writable view of that one.
-            false => Err(CreateError::Os(Errno::EROFS)),
+            return Err(CreateError::Os(Errno::EROFS));
         }
+        let _ = directory.copy.set(found);
+        Ok(())
     }
 }
 
@@ -273,6 +281,14 @@ pub(crate) fn bad_target(path: &Path, error: Errno) -> Finding {
         format!("open {} in the container{why}", path.display()),
         error,
     )
+}
+
+/// What tells mounts apart: their numbers, or their devices before Linux 5.8.
+fn mount_of(file: BorrowedFd<'_>) -> Option<(bool, u64)> {
+    match mount_facts(file).ok().and_then(|facts| facts.id) {
+        Some(id) => Some((true, id)),
+        None => fstat(file).ok().map(|stat| (false, stat.st_dev)),
+    }
 }
 
 /// Opens an entry of `directory` itself: a single name, and no link is followed.
