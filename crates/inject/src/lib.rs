@@ -27,6 +27,8 @@ mod cgroup;
 mod container;
 mod fail;
 mod loader_cache;
+#[cfg(test)]
+mod races;
 mod resolve;
 mod rootfs;
 mod sources;
