@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, readlink};
+use nix::fcntl::{AT_FDCWD, OFlag, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
 
 use oci_gpu::finding::{Code, Finding};
@@ -109,7 +109,7 @@ impl Rootfs {
     /// What is now at the name that `file`, which was opened below the root, has now. Somebody who
     /// can rename there may be ahead: the caller checks what was found.
     pub(crate) fn find_again(&self, file: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-        let name = |fd| readlink(own(fd).as_str()).map(PathBuf::from);
+        let name = |fd| readlinkat(AT_FDCWD, own(fd).as_str()).map(PathBuf::from);
         let (root, file) = (name(self.root.as_fd())?, name(file)?);
         let below = file.strip_prefix(&root).map_err(|_| Errno::EXDEV)?;
         self.find(below, OFlag::O_PATH | OFlag::O_NOFOLLOW)
