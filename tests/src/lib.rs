@@ -38,6 +38,7 @@ mod runtime_programs;
 pub mod scratch;
 pub mod setting;
 pub mod skip;
+pub mod stand_in;
 pub mod tree;
 
 /// A hash of `content`, for names and comparisons within one run of one toolchain.
