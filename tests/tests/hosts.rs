@@ -369,7 +369,9 @@ impl Checked<'_> {
                 accepted.extend(libs.map(|l| ("well-known directory", l.public.to_owned())));
             }
             Evidence::Nix(directories) => {
-                let directories = directories.iter().map(|d| ("NixOS driver link", (*d).to_owned()));
+                let directories = directories
+                    .iter()
+                    .map(|d| ("NixOS driver link", (*d).to_owned()));
                 accepted.extend(directories);
             }
         }
@@ -556,11 +558,7 @@ impl Checked<'_> {
             let smi = PathBuf::from(format!("{root}{}", found.smi));
             assert_eq!(path_of("/usr/bin/nvidia-smi"), Some(smi), "{name}");
         }
-        let gsp_path = format!(
-            "{root}{}/{}/gsp_ga10x.bin",
-            found.firmware,
-            self.version()
-        );
+        let gsp_path = format!("{root}{}/{}/gsp_ga10x.bin", found.firmware, self.version());
         assert_eq!(path_of(&gsp[0]), Some(PathBuf::from(gsp_path)), "{name}");
     }
 
@@ -592,7 +590,9 @@ impl Checked<'_> {
     fn drm(&self, gpu: &oci_gpu::inventory::Gpu, described: &Gpu) {
         let mut expected = Vec::new();
         let link = |kind| format!("/dev/dri/by-path/pci-{}-{kind}", described.bus_id);
-        let card = described.card.map(|n| (format!("/dev/dri/card{n}"), n, link("card")));
+        let card = described
+            .card
+            .map(|n| (format!("/dev/dri/card{n}"), n, link("card")));
         let render = described
             .render
             .map(|n| (format!("/dev/dri/renderD{n}"), n, link("render")));
@@ -624,9 +624,19 @@ impl Checked<'_> {
         for instance in &gpu.mig {
             let gi_minor = 3 + (gpu.minor * 15 + instance.gi) * 9;
             let directory = format!("capabilities/gpu{}/mig/gi{}", gpu.minor, instance.gi);
-            self.access(&instance.gi_access, &format!("{directory}/access"), gi_minor, 0o444);
+            self.access(
+                &instance.gi_access,
+                &format!("{directory}/access"),
+                gi_minor,
+                0o444,
+            );
             let file = format!("{directory}/ci{}/access", instance.ci);
-            self.access(&instance.ci_access, &file, gi_minor + 1 + instance.ci, 0o444);
+            self.access(
+                &instance.ci_access,
+                &file,
+                gi_minor + 1 + instance.ci,
+                0o444,
+            );
             assert_eq!(instance.uuid, None, "{name}");
         }
     }
@@ -640,11 +650,23 @@ impl Checked<'_> {
 
     fn mig_rights(&self) {
         let rights = [
-            (&self.inventory.mig_config, "capabilities/mig/config", 1, 0o400),
-            (&self.inventory.mig_monitor, "capabilities/mig/monitor", 2, 0o444),
+            (
+                &self.inventory.mig_config,
+                "capabilities/mig/config",
+                1,
+                0o400,
+            ),
+            (
+                &self.inventory.mig_monitor,
+                "capabilities/mig/monitor",
+                2,
+                0o444,
+            ),
         ];
         for (right, proc, minor, mode) in rights {
-            let right = right.as_ref().unwrap_or_else(|| panic!("{}: {proc}", self.name));
+            let right = right
+                .as_ref()
+                .unwrap_or_else(|| panic!("{}: {proc}", self.name));
             self.access(right, proc, minor, mode);
         }
     }
