@@ -20,6 +20,7 @@ mod userland;
 mod version;
 
 pub use nodes::Majors;
+pub use userland::DIRECTORIES;
 
 use std::path::Path;
 

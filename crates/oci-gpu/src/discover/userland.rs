@@ -32,8 +32,8 @@ const MARKERS: [&str; 2] = ["libcuda.so", "libnvidia-ml.so"];
 /// Roots that driver containers and guests publish.
 pub(super) const DRIVER_ROOTS: [&str; 2] = ["/run/nvidia/driver", "/run/kata-extensions/gpu"];
 
-/// Where drivers put libraries, by platform. 32-bit directories follow their 64-bit ones.
-const DIRECTORIES: &[(&str, &str)] = &[
+/// Where drivers put libraries, and on which platform, in the order of trial.
+pub const DIRECTORIES: &[(&str, &str)] = &[
     ("/usr/lib/x86_64-linux-gnu", "Debian, Ubuntu"),
     ("/usr/lib/aarch64-linux-gnu", "Debian, Ubuntu"),
     ("/usr/lib/i386-linux-gnu", "Debian, Ubuntu, 32-bit"),
@@ -372,6 +372,13 @@ impl Search<'_> {
                 format!(
                     "reboot (or reload the nvidia modules) to run {other}, or install the user-space packages of {version}"
                 ),
+            );
+        }
+        if let Some(root) = host.driver_root().filter(|root| !host.files().exists(root)) {
+            return Finding::new(
+                Code::NoUserland,
+                format!("the driver root {} does not exist", root.display()),
+                "name a directory on the host that is / to the driver's files, or none to have them looked for",
             );
         }
         let looked = match host.driver_root() {
