@@ -15,6 +15,7 @@ pub const NEEDED: &[&str] = &[
     "dpkg",            // unpacks packages
     "gcc",             // the probe
     "libc6-dev",       // the probe's headers
+    "podman",          // engine under test
     "qemu-system-x86", // virtual machines
     "patchelf",        // runtimes of newer releases with the C library of theirs
     "runc",            // runtime under test
