@@ -7,9 +7,8 @@ use std::path::PathBuf;
 
 use oci_gpu::container::{CONFIG_LIMIT, Container};
 use oci_gpu::finding::{Code, Finding};
+use oci_gpu::state::State;
 use oci_gpu_inject::rootfs_path;
-
-use crate::state::State;
 
 /// What the bundle says.
 #[derive(Debug)]

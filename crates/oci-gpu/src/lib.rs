@@ -28,10 +28,12 @@ pub mod explain;
 pub mod finding;
 pub mod host;
 pub mod inventory;
+mod json;
 pub mod ldcache;
 pub mod plan;
 pub mod request;
 pub mod select;
+pub mod state;
 
 pub use capability::{Capability, CapabilitySet};
 pub use config::Config;
