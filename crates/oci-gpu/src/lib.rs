@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod capability;
+pub mod cgroup;
 pub mod config;
 pub mod container;
 pub mod cuda_version;
