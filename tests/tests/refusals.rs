@@ -104,11 +104,14 @@ fn requests_that_cannot_be_met_are_explained() {
     }
 }
 
+/// What an image has in the way, how it gets there, and what the message has.
+type Spoiled = (&'static str, fn(&Path), &'static [&'static str]);
+
 /// Images in whose tree something cannot be done.
 #[test]
 fn images_that_are_in_the_way_are_left_as_they_were() {
     let host = GpuHost::new("run-8").unwrap();
-    let spoil: &[(&str, fn(&Path), &[&str])] = &[
+    let spoil: &[Spoiled] = &[
         (
             "ld.so.cache is a directory",
             |root| {

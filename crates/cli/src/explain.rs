@@ -17,7 +17,7 @@ pub(crate) fn run(global: &Global, output: &Output, path: &Path) -> Result<ExitC
     if let Err(finding) = &explained {
         explanation.error(finding);
     }
-    output.data(&explanation, || explanation.text())?;
+    output.data(&explanation, || explanation.text(output.verbose))?;
     Ok(match explained {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,

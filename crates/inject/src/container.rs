@@ -14,6 +14,7 @@ use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use oci_gpu::container::ContainerFacts;
 use oci_gpu::finding::{Code, Finding};
 
+use crate::attach::is_unavailable;
 use crate::fail::failed;
 use crate::rootfs::Rootfs;
 
@@ -32,7 +33,8 @@ pub struct Container {
 #[derive(Debug)]
 struct Join {
     process: OwnedFd,
-    pidfd: OwnedFd,
+    /// `None` before Linux 5.3: the directory of the process pins it, too.
+    pidfd: Option<OwnedFd>,
     user_namespace: bool,
 }
 
@@ -67,8 +69,11 @@ impl Container {
             Mode::empty(),
         )
         .map_err(enter(format!("open /proc/{pid}, the container's process")))?;
-        let pidfd = oci_gpu_sys::process::pidfd(pid)
-            .map_err(|e| failed(Code::Enter, format!("pidfd_open({pid})"), e))?;
+        let pidfd = match oci_gpu_sys::process::pidfd(pid) {
+            Ok(pidfd) => Some(pidfd),
+            Err(e) if is_unavailable(&e) => None,
+            Err(e) => return Err(failed(Code::Enter, format!("pidfd_open({pid})"), e)),
+        };
         let own = |name: &str| readlinkat(&proc, format!("self/ns/{name}").as_str());
         let other = |name: &str| readlinkat(&process, format!("ns/{name}").as_str());
         let differs = |name: &str| -> Result<bool, Finding> {
@@ -169,10 +174,11 @@ impl Join {
         let all = kinds
             .iter()
             .fold(CloneFlags::empty(), |all, (_, flag)| all | *flag);
-        match setns(&self.pidfd, all) {
-            Ok(()) => {}
-            // Before Linux 5.8 a pidfd is no namespace; the directory of the process pins it, too.
-            Err(Errno::EINVAL) => {
+        let by_pidfd = self.pidfd.as_ref().map(|pidfd| setns(pidfd, all));
+        match by_pidfd {
+            Some(Ok(())) => {}
+            // Before Linux 5.8 a pidfd is no namespace.
+            None | Some(Err(Errno::EINVAL)) => {
                 for (name, flag) in kinds {
                     let what = || format!("join the container's {name} namespace");
                     let namespace = open_file(&self.process, &format!("ns/{name}"))
@@ -180,7 +186,7 @@ impl Join {
                     setns(namespace, flag).map_err(|e| failed(Code::Enter, what(), e))?;
                 }
             }
-            Err(e) => return Err(failed(Code::Enter, "join the container's namespaces", e)),
+            Some(Err(e)) => return Err(failed(Code::Enter, "join the container's namespaces", e)),
         }
         if self.user_namespace {
             become_root().map_err(|e| {

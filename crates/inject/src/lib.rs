@@ -23,10 +23,12 @@
 //! setns by pidfd 5.8). The calling process must have one thread.
 #![forbid(unsafe_code)]
 
+mod attach;
 mod cgroup;
 mod container;
 mod fail;
 mod loader_cache;
+mod resolve;
 mod rootfs;
 mod sources;
 mod steps;

@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::OFlag;
 use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
 
 use oci_gpu::finding::{Code, Finding};
@@ -16,11 +16,8 @@ use oci_gpu_sys::mount::{attr, clone_tree, set_attributes};
 use oci_gpu_sys::stat::{MountFacts, mount_facts};
 
 use crate::fail::failed;
+use crate::resolve::{Scope, resolve};
 use crate::undo::Undo;
-
-/// The kernel gives up a resolution that raced with a rename (EAGAIN, openat2(2)). An attacker who
-/// renames without pause makes us fail, in bounded time.
-const RETRIES: u32 = 128;
 
 /// Directories below which the runtime has made mounts of its own for this container, where
 /// creating something changes neither the image nor a volume.
@@ -57,15 +54,7 @@ impl Rootfs {
     /// The directory at `path` as seen from `from`, which is some mount namespace's root.
     pub(crate) fn open(from: BorrowedFd<'_>, path: &Path) -> Result<Rootfs, Finding> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
-        let relative = path.strip_prefix("/").unwrap_or(path);
-        let root = resolve(
-            from,
-            relative,
-            flags,
-            Mode::empty(),
-            ResolveFlag::RESOLVE_IN_ROOT,
-        )
-        .map_err(|e| {
+        let root = in_root(from, path, flags).map_err(|e| {
             failed(
                 Code::Enter,
                 format!("open the container's root {}", path.display()),
@@ -292,7 +281,7 @@ pub(crate) fn entry(
         Path::new(name),
         flags,
         Mode::empty(),
-        ResolveFlag::RESOLVE_BENEATH,
+        Scope::Entry,
     )
 }
 
@@ -304,47 +293,14 @@ pub(crate) fn create_entry(
 ) -> Result<OwnedFd, Errno> {
     let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_WRONLY;
     let mode = Mode::from_bits_truncate(mode);
-    resolve(
-        directory,
-        Path::new(name),
-        flags,
-        mode,
-        ResolveFlag::RESOLVE_BENEATH,
-    )
+    resolve(directory, Path::new(name), flags, mode, Scope::Entry)
 }
 
 fn in_root(root: BorrowedFd<'_>, path: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
     let relative = path.strip_prefix("/").unwrap_or(path);
-    let relative = if relative.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        relative
+    let relative = match relative.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => relative,
     };
-    resolve(
-        root,
-        relative,
-        flags,
-        Mode::empty(),
-        ResolveFlag::RESOLVE_IN_ROOT,
-    )
-}
-
-fn resolve(
-    from: BorrowedFd<'_>,
-    path: &Path,
-    flags: OFlag,
-    mode: Mode,
-    scope: ResolveFlag,
-) -> Result<OwnedFd, Errno> {
-    let how = OpenHow::new()
-        .flags(flags | OFlag::O_CLOEXEC)
-        .mode(mode)
-        .resolve(scope | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    for _ in 0..RETRIES {
-        match openat2(from, path, how) {
-            Err(Errno::EAGAIN | Errno::EINTR) => continue,
-            other => return other,
-        }
-    }
-    Err(Errno::EAGAIN)
+    resolve(root, relative, flags, Mode::empty(), Scope::InRoot)
 }

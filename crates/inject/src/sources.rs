@@ -13,15 +13,20 @@ use nix::sys::stat::{FileStat, SFlag, fstat, major, minor};
 use oci_gpu::finding::{Code, Finding};
 use oci_gpu::host::Host;
 use oci_gpu::plan::{BindKind, Operation, Plan, Skipped};
-use oci_gpu_sys::mount::{attr, clone_tree, set_attributes};
+use oci_gpu_sys::mount::attr;
 
 use crate::Receipt;
+use crate::attach;
 use crate::fail::failed;
 
 /// A detached mount of one host file, and which file it is.
 #[derive(Debug)]
 pub(crate) struct Source {
-    pub(crate) tree: OwnedFd,
+    /// `None` where this machine has no detached mounts.
+    pub(crate) tree: Option<OwnedFd>,
+    /// The path that opens the file from the host's root.
+    pub(crate) disk: PathBuf,
+    pub(crate) attributes: u64,
     pub(crate) file: Identity,
     pub(crate) is_directory: bool,
     /// Its numbers, where it is a device.
@@ -119,7 +124,7 @@ fn device(host: &Host, path: &Path, want_major: u32, want_minor: u32) -> Result<
             "run `oci-gpu system create-device-nodes` on the host",
         ));
     }
-    let source = detach(path, &node, &stat, attr::NOSUID | attr::NOEXEC)?;
+    let source = detach(host, path, &node, &stat, attr::NOSUID | attr::NOEXEC)?;
     Ok(Source {
         device: Some(rdev),
         ..source
@@ -149,7 +154,7 @@ fn file(host: &Host, path: &Path, kind: BindKind) -> Result<Source, Finding> {
             "reinstall the driver's user-space packages",
         ));
     }
-    detach(path, &file, &stat, attributes)
+    detach(host, path, &file, &stat, attributes)
 }
 
 /// Opens `path`, whose links discovery has followed: a link in its place now is a change.
@@ -170,26 +175,27 @@ fn kind_of(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
 }
 
-fn detach(path: &Path, file: &File, stat: &FileStat, attributes: u64) -> Result<Source, Finding> {
-    let tree = clone_tree(file.as_fd()).map_err(|e| {
+fn detach(
+    host: &Host,
+    path: &Path,
+    file: &File,
+    stat: &FileStat,
+    attributes: u64,
+) -> Result<Source, Finding> {
+    let disk = host.on_disk(path);
+    let tree = attach::detach(file.as_fd(), &disk, attributes).map_err(|e| {
         failed(
             Code::Mount,
-            format!("clone the mount of {}", path.display()),
+            format!("clone and restrict the mount of {}", path.display()),
             e,
         )
     })?;
-    set_attributes(tree.as_fd(), attributes, 0).map_err(|e| {
-        failed(
-            Code::Mount,
-            format!("restrict the mount of {}", path.display()),
-            e,
-        )
-    })?;
-    let is_directory = kind_of(stat) == SFlag::S_IFDIR;
     Ok(Source {
         tree,
+        disk,
+        attributes,
         file: Identity::of(stat),
-        is_directory,
+        is_directory: kind_of(stat) == SFlag::S_IFDIR,
         device: None,
     })
 }

@@ -1,7 +1,7 @@
 //! One function an operation: what a plan says, done below the container's root.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -12,8 +12,8 @@ use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
 use oci_gpu::finding::{Code, Finding};
 use oci_gpu::plan::{Operation, Plan, Skipped};
-use oci_gpu_sys::mount::move_mount;
 
+use crate::attach::{Attached, attach, restrict};
 use crate::container::Entered;
 use crate::fail::failed;
 use crate::rootfs::{Directory, Rootfs, bad_target, create_entry, entry};
@@ -126,23 +126,28 @@ fn bind(
         }
         Err(e) => return Err(bad_target(target, e)),
     };
-    move_mount(source.tree.as_fd(), found.as_fd()).map_err(|e| {
-        failed(
-            Code::Mount,
-            format!("mount on {} in the container", target.display()),
-            e,
-        )
-    })?;
+    let cannot = |e| {
+        let what = format!("mount on {} in the container", target.display());
+        failed(Code::Mount, what, e)
+    };
+    let is_source = |fd: BorrowedFd<'_>| fstat(fd).is_ok_and(|s| Identity::of(&s) == source.file);
+    let tree = source.tree.as_ref().map(AsFd::as_fd);
+    let attached = attach(tree, found.as_fd(), &source.disk, is_source).map_err(cannot)?;
     // Who can rename in the container may have moved the target away: what is at the path now?
     let mounted = entry(directory.as_fd(), name, OFlag::O_PATH);
     match mounted {
-        Ok(mounted) if fstat(&mounted).is_ok_and(|s| Identity::of(&s) == source.file) => {
+        Ok(mounted) if is_source(mounted.as_fd()) => {
+            let restricted = match attached {
+                Attached::Restricted => Ok(()),
+                Attached::Unrestricted => restrict(mounted.as_fd(), source.attributes),
+            };
             undo.unmount(mounted);
+            restricted.map_err(cannot)?;
             Ok(Outcome::Done)
         }
         _ => {
             // The source's descriptor names the mount wherever it went.
-            if let Ok(mount) = source.tree.try_clone() {
+            if let Some(Ok(mount)) = source.tree.as_ref().map(OwnedFd::try_clone) {
                 undo.unmount(mount);
             }
             Err(Finding::new(

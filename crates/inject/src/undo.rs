@@ -1,14 +1,14 @@
 //! What was done to a container, so that it can be undone.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 
 use nix::fcntl::renameat;
-use nix::mount::{MntFlags, umount2};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
+use crate::attach::detach_mount;
 use crate::steps::TEMPORARY;
 
 /// Things done, in order. Dropped without a call of [`Undo::keep`], it undoes them in reverse.
@@ -86,10 +86,7 @@ impl Done {
     fn undo(self) {
         match self {
             Done::Mounted(mount) => {
-                // The one path that is not below a descriptor: our own, in the host's procfs, which
-                // is in place in the container's mount namespace until pivot_root(2).
-                let own = format!("/proc/self/fd/{}", mount.as_fd().as_raw_fd());
-                let _ = umount2(own.as_str(), MntFlags::MNT_DETACH);
+                let _ = detach_mount(mount.as_fd());
             }
             Done::File(directory, name) => {
                 let _ = unlinkat(

@@ -15,6 +15,7 @@ use oci_gpu::finding::{Code, Finding};
 use oci_gpu::plan::FileEntry;
 use oci_gpu_sys::mount::{attr, move_mount, new_filesystem, set_attributes};
 
+use crate::attach::{classic_tmpfs, is_unavailable, restrict};
 use crate::fail::failed;
 use crate::loader_cache::read_bounded;
 use crate::rootfs::{Rootfs, bad_target};
@@ -22,6 +23,8 @@ use crate::steps::Outcome;
 use crate::undo::Undo;
 
 const OPTIONS: &[(&CStr, Option<&CStr>)] = &[(c"mode", Some(c"0555")), (c"size", Some(c"1m"))];
+
+const ATTRIBUTES: u64 = attr::NOSUID | attr::NODEV | attr::NOEXEC;
 
 /// Mounts `entries` on the directory `target`, which must lie in procfs: an image can make
 /// directories of that name, but no procfs.
@@ -45,27 +48,39 @@ pub(crate) fn mount(
         }
     }
     let broken = |e: std::io::Error| {
-        failed(
-            Code::Mount,
-            format!("make a file system for {}", target.display()),
-            e,
-        )
+        let what = format!(
+            "mount the view of the driver on {} in the container",
+            target.display()
+        );
+        failed(Code::Mount, what, e)
     };
-    let attributes = attr::NOSUID | attr::NODEV | attr::NOEXEC;
-    let tree = new_filesystem(c"tmpfs", OPTIONS, attributes).map_err(broken)?;
-    for entry in entries {
-        fill(tree.as_fd(), entry).map_err(broken)?;
+    match by_descriptor(&place, entries) {
+        Ok(tree) => undo.unmount(tree),
+        Err(e) if is_unavailable(&e) => {
+            classic_tmpfs(place.as_fd()).map_err(broken)?;
+            let tree = open(target).map_err(|e| bad_target(target, e))?;
+            undo.unmount(tree.try_clone().map_err(broken)?);
+            fill_all(&tree, entries).map_err(broken)?;
+            restrict(tree.as_fd(), ATTRIBUTES | attr::RDONLY).map_err(broken)?;
+        }
+        Err(e) => return Err(broken(e)),
     }
-    set_attributes(tree.as_fd(), attr::RDONLY, 0).map_err(broken)?;
-    move_mount(tree.as_fd(), place.as_fd()).map_err(|e| {
-        failed(
-            Code::Mount,
-            format!("mount on {} in the container", target.display()),
-            e,
-        )
-    })?;
-    undo.unmount(tree);
     Ok(Outcome::Done)
+}
+
+/// A file system that is complete and read-only before it is attached.
+fn by_descriptor(place: &OwnedFd, entries: &[FileEntry]) -> std::io::Result<OwnedFd> {
+    let tree = new_filesystem(c"tmpfs", OPTIONS, ATTRIBUTES)?;
+    fill_all(&tree, entries)?;
+    set_attributes(tree.as_fd(), attr::RDONLY, 0)?;
+    move_mount(tree.as_fd(), place.as_fd())?;
+    Ok(tree)
+}
+
+fn fill_all(tree: &OwnedFd, entries: &[FileEntry]) -> std::io::Result<()> {
+    entries
+        .iter()
+        .try_for_each(|entry| fill(tree.as_fd(), entry))
 }
 
 fn fill(tree: BorrowedFd<'_>, entry: &FileEntry) -> std::io::Result<()> {

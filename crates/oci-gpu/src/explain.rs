@@ -145,15 +145,16 @@ impl Explanation {
         });
     }
 
-    /// The explanation for a person: a line an item.
-    pub fn text(&self) -> String {
+    /// The explanation for a person: an item, and below it why. What was left out is counted, and
+    /// listed where `all` is set.
+    pub fn text(&self, all: bool) -> String {
         let mut out = String::new();
         // Writing to a String cannot fail.
-        let _ = self.write_text(&mut out);
+        let _ = self.write_text(&mut out, all);
         out
     }
 
-    fn write_text(&self, out: &mut String) -> std::fmt::Result {
+    fn write_text(&self, out: &mut String, all: bool) -> std::fmt::Result {
         match &self.request {
             None => writeln!(out, "request: none; the container asks for no GPU")?,
             Some(r) => {
@@ -192,13 +193,19 @@ impl Explanation {
                 one_line(&i.why)
             )?;
         }
-        for s in &self.skipped {
-            writeln!(
-                out,
-                "skipped  {}\n           {}",
-                one_line(&s.what),
-                one_line(&s.why)
-            )?;
+        match (all, self.skipped.len()) {
+            (_, 0) => {}
+            (false, n) => writeln!(out, "skipped  {n} files and nodes (-v lists them)")?,
+            (true, _) => {
+                for s in &self.skipped {
+                    writeln!(
+                        out,
+                        "skipped  {}\n           {}",
+                        one_line(&s.what),
+                        one_line(&s.why)
+                    )?;
+                }
+            }
         }
         for e in &self.errors {
             writeln!(out, "error    {}: {}", e.code, one_line(&e.message))?;

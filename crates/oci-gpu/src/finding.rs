@@ -65,8 +65,6 @@ codes! {
     ImexChannel = 404,
     /// The driver has no file that a requested capability needs.
     MissingFile = 501,
-    /// Two items of a plan want the same place in the container.
-    Conflict = 502,
     /// The container's process or namespace cannot be entered.
     Enter = 601,
     /// A place in the container is not what it must be.

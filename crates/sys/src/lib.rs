@@ -7,6 +7,7 @@
 pub mod bpf;
 pub mod mount;
 pub mod process;
+pub mod seccomp;
 pub mod stat;
 
 use std::io;

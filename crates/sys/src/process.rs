@@ -18,14 +18,28 @@ pub fn pidfd(pid: i32) -> io::Result<OwnedFd> {
     })?))
 }
 
-/// Closes every descriptor from `first` on (close_range(2)).
+/// Closes every descriptor from `first` on (close_range(2); one by one before Linux 5.9).
 ///
 /// # Errors
-/// `ENOSYS` before Linux 5.9.
+/// Those of reading /proc/self/fd where the call is missing.
 pub fn close_from(first: u32) -> io::Result<()> {
     // SAFETY: the caller says that it owns no descriptor from `first` on; none of our types does,
     // since this is called before any is made.
-    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) })?;
+    let closed = check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) });
+    if closed.is_ok() {
+        return Ok(());
+    }
+    let names: Vec<_> = std::fs::read_dir("/proc/self/fd")?
+        .flatten()
+        .map(|e| e.file_name())
+        .collect();
+    for fd in names.iter().filter_map(|n| n.to_str()?.parse::<i32>().ok()) {
+        if u32::try_from(fd).is_ok_and(|fd| fd >= first) {
+            // SAFETY: as above; the directory's own descriptor is closed already, and closing a
+            // number that is not open does nothing.
+            unsafe { libc::close(fd) };
+        }
+    }
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use oci_gpu::Host;
 use oci_gpu::elf::Class;
 use oci_gpu_sim::HostSpec;
@@ -76,9 +77,28 @@ pub(crate) fn run() -> Result<()> {
         };
         bundle.hooks.push((Stage::CreateRuntime, hook));
         println!("\n{runtime}: a container of a Debian 12 image with {asked}");
+        plant(&bundle, &inventory)?;
         show(&inventory, &runtime, &probe, bundle)?;
     }
     Ok(())
+}
+
+/// Where the image has a node of its own, of the first GPU that was not granted.
+const PLANTED: &str = "/planted";
+
+fn plant(bundle: &Bundle, inventory: &oci_gpu::Inventory) -> Result<()> {
+    let Some(other) = inventory.gpus.iter().find(|g| g.index == 2) else {
+        return Ok(());
+    };
+    let number = makedev(other.node.major.into(), other.node.minor.into());
+    let mode = Mode::from_bits_truncate(0o666);
+    mknod(
+        &bundle.rootfs.on_host(PLANTED),
+        SFlag::S_IFCHR,
+        mode,
+        number,
+    )
+    .during("make a node")
 }
 
 fn show(
@@ -109,6 +129,10 @@ fn show(
         "/proc/driver/nvidia/gpus",
         "--stat",
         "/usr/bin/nvidia-smi",
+        "--stat",
+        PLANTED,
+        "--open",
+        PLANTED,
     ];
     for node in &nodes {
         arguments.extend(["--stat", node, "--open", node]);
@@ -119,6 +143,12 @@ fn show(
     let report = probe.run(runtime, bundle, &arguments)?;
     for node in &nodes {
         println!("  {node:<24} {}", node_line(&report, node));
+    }
+    if report.stat(PLANTED).is_ok() {
+        println!(
+            "  {PLANTED:<24} {} (a node of GPU 2 that the image brings along)",
+            node_line(&report, PLANTED)
+        );
     }
     let (mut found, mut absent) = (Vec::new(), Vec::new());
     for soname in &sonames {
@@ -154,6 +184,7 @@ fn node_line(report: &Report, node: &str) -> String {
             let opened = match report.open(node) {
                 "ENXIO" => "allowed (no driver behind it)",
                 "OK" => "opens",
+                "EPERM" => "denied by the device cgroup",
                 other => other,
             };
             format!("{major}:{minor} {opened}")
