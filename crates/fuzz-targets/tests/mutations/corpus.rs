@@ -1,7 +1,10 @@
 //! The committed corpus and dictionaries, which libFuzzer and this run share.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use oci_gpu_fuzz_targets::TARGETS;
 
 /// `fuzz/` at the top of the repository.
 pub(crate) fn directory() -> PathBuf {
@@ -90,4 +93,32 @@ fn words_are_read_as_libfuzzer_reads_them() {
     assert_eq!(word(r#"a="x\x00\\\"y""#).unwrap(), b"x\0\\\"y");
     assert_eq!(word(r#"  "\xff" "#).unwrap(), b"\xff");
     assert_eq!((word("# \"x\""), word(" ")), (None, None));
+}
+
+/// A target that only one of the two programs runs would go unnoticed.
+#[test]
+fn every_target_has_its_libfuzzer_program_and_nothing_else_has() {
+    let targets: BTreeSet<String> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let fuzz = directory();
+    let stems = |below: &str| -> BTreeSet<String> {
+        let entries = fs::read_dir(fuzz.join(below)).unwrap();
+        let stem = |path: PathBuf| path.file_stem().unwrap().to_str().unwrap().to_owned();
+        entries.map(|entry| stem(entry.unwrap().path())).collect()
+    };
+    for below in ["corpus", "dictionaries", "fuzz_targets"] {
+        assert_eq!(stems(below), targets, "fuzz/{below}");
+    }
+    let manifest = fs::read_to_string(fuzz.join("Cargo.toml")).unwrap();
+    let programs = manifest
+        .lines()
+        .filter_map(|line| line.strip_prefix("path = \"fuzz_targets/"));
+    let programs = programs.filter_map(|rest| rest.strip_suffix(".rs\""));
+    assert_eq!(
+        programs.map(str::to_owned).collect::<BTreeSet<_>>(),
+        targets
+    );
+    for name in &targets {
+        let program = fs::read_to_string(fuzz.join(format!("fuzz_targets/{name}.rs"))).unwrap();
+        assert!(program.contains(&format!("oci_gpu_fuzz_targets::{name}::check(data)")));
+    }
 }

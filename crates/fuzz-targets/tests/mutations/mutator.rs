@@ -4,7 +4,7 @@ use crate::corpus::Corpus;
 use crate::random::{Random, hash};
 
 /// Longest input that is made, in bytes.
-const SIZE_LIMIT: usize = 64 << 10;
+const SIZE_LIMIT: usize = 20 << 10;
 
 /// Most mutations of one input.
 const DEPTH: usize = 6;
