@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -17,6 +18,9 @@ const DEADLINE: Duration = Duration::from_secs(5);
 
 /// After this many seconds the kernel ends the hook, whatever call it is in.
 const LAST_RESORT: u32 = 10;
+
+/// Largest file that the hook writes, in bytes: an ld.so.cache, with room.
+const FILE_SIZE: u64 = 16 << 20;
 
 /// Signals by which runtimes and administrators stop a hook.
 const STOP: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
@@ -38,6 +42,16 @@ impl Guard {
         oci_gpu_sys::process::close_from(3)
             .map_err(|e| broken("close inherited descriptors", e))?;
         oci_gpu_sys::process::alarm(LAST_RESORT);
+        // Nobody but root may look into this process, and nothing that it might execute gains
+        // anything.
+        prctl::set_dumpable(false).map_err(|e| broken("prctl PR_SET_DUMPABLE", e.into()))?;
+        prctl::set_no_new_privs().map_err(|e| broken("prctl PR_SET_NO_NEW_PRIVS", e.into()))?;
+        for (limit, most) in [
+            (Resource::RLIMIT_CORE, 0),
+            (Resource::RLIMIT_FSIZE, FILE_SIZE),
+        ] {
+            setrlimit(limit, most, most).map_err(|e| broken("setrlimit", e.into()))?;
+        }
         umask(Mode::from_bits_truncate(0o022));
         chdir("/").map_err(|e| broken("chdir /", e.into()))?;
         let stop: SigSet = STOP.into_iter().collect();

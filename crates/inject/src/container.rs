@@ -38,10 +38,6 @@ struct Join {
     user_namespace: bool,
 }
 
-/// A container whose mount namespace the calling process is in.
-#[derive(Debug)]
-pub struct Entered(pub(crate) Rootfs);
-
 impl Container {
     /// The container that `pid` is the first process of, seen from outside (stages prestart and
     /// createRuntime). `rootfs` is the path of its root in that process's mount namespace, before
@@ -77,7 +73,15 @@ impl Container {
         let own = |name: &str| readlinkat(&proc, format!("self/ns/{name}").as_str());
         let other = |name: &str| readlinkat(&process, format!("ns/{name}").as_str());
         let differs = |name: &str| -> Result<bool, Finding> {
-            let other = other(name).map_err(enter(format!("read /proc/{pid}/ns/{name}")))?;
+            let other = other(name).map_err(|e| match e {
+                // A process that is not dumpable (crun's) is closed to the user that it belongs to.
+                Errno::EACCES | Errno::EPERM => Finding::new(
+                    Code::Enter,
+                    format!("read /proc/{pid}/ns/{name}: {e}: this user may not look into the container's process"),
+                    "register the hook as createContainer, which runs in the container's namespaces",
+                ),
+                e => enter(format!("read /proc/{pid}/ns/{name}"))(e),
+            })?;
             let own = own(name).map_err(enter(format!("read /proc/self/ns/{name}")))?;
             Ok(own != other)
         };
@@ -154,14 +158,11 @@ impl Container {
     }
 
     /// Enters the container's namespaces.
-    ///
-    /// # Errors
-    /// [`Code::Enter`].
-    pub fn enter(self) -> Result<Entered, Finding> {
+    pub(crate) fn enter(self) -> Result<Rootfs, Finding> {
         if let Some(join) = &self.join {
             join.enter()?;
         }
-        Ok(Entered(self.rootfs))
+        Ok(self.rootfs)
     }
 }
 

@@ -155,6 +155,12 @@ impl Rootfs {
         }
     }
 
+    /// Whether something was created through the writable copy, so that what it returned is not in
+    /// the container's own mount.
+    pub(crate) fn has_copy(&self) -> bool {
+        self.writable.get().is_some()
+    }
+
     /// A descriptor of `directory` through which it can be written.
     pub(crate) fn writer(&self, directory: &Rc<Directory>) -> Rc<dyn AsFd> {
         match self

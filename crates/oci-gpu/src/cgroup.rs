@@ -57,6 +57,14 @@ impl Groups {
     }
 }
 
+/// Whether a devices.list of version 1 is that of a group without rules of its own: the kernel
+/// then shows the one line "a *:* rwm".
+pub fn allows_all(devices_list: &[u8]) -> bool {
+    devices_list
+        .split(|b| *b == b'\n')
+        .any(|l| l.starts_with(b"a "))
+}
+
 /// Whether a devices.list of version 1 lets the character device `major`:`minor` be read and
 /// written, by one of its lines ("c 195:* rwm", "a *:* rwm").
 ///
@@ -125,6 +133,7 @@ mod tests {
         ];
         for (list, expected) in rows {
             assert_eq!(allows(list.as_bytes(), 195, 0), expected, "{list}");
+            assert_eq!(allows_all(list.as_bytes()), list == "a *:* rwm");
         }
     }
 }

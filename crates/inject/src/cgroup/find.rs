@@ -2,10 +2,9 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Component, Path};
 
-use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, fstat, stat};
 use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, FsType, fstatfs};
 
@@ -14,6 +13,7 @@ use oci_gpu::finding::{Code, Finding};
 use oci_gpu_sys::mount::new_filesystem;
 
 use super::Refused;
+use crate::resolve::{Scope, resolve};
 
 /// Inode number of the first cgroup namespace (`PROC_CGROUP_INIT_INO`, include/linux/proc_ns.h).
 const INITIAL_NAMESPACE: u64 = 0xEFFF_FFFB;
@@ -65,19 +65,22 @@ fn mounted(place: &str, kind: FsType) -> Option<OwnedFd> {
 }
 
 fn below(root: OwnedFd, path: &Path) -> Result<OwnedFd, Refused> {
-    let relative = Path::new(".").join(path.strip_prefix("/").unwrap_or(path));
-    let how = OpenHow::new()
-        .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
-    openat2(root.as_fd(), &relative, how).map_err(|e| match e {
-        Errno::EXDEV => Refused::Failed(Finding::new(
+    if path.components().any(|c| c == Component::ParentDir) {
+        return Err(Refused::Failed(Finding::new(
             Code::Cgroup,
             format!(
                 "the container's control group {} lies outside of this process's cgroup namespace",
                 path.display()
             ),
             "run the runtime in the host's cgroup namespace",
-        )),
-        e => Refused::new(format!("open the control group {}", path.display()), e),
-    })
+        )));
+    }
+    let relative = path.strip_prefix("/").unwrap_or(path);
+    let relative = match relative.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => relative,
+    };
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+    resolve(root.as_fd(), relative, flags, Mode::empty(), Scope::InRoot)
+        .map_err(|e| Refused::new(format!("open the control group {}", path.display()), e))
 }

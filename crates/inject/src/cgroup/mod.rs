@@ -12,7 +12,11 @@ mod v1;
 mod v2;
 
 use std::fs::File;
+use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access, geteuid};
+use oci_gpu::Host;
 use oci_gpu::cgroup::{GROUPS_LIMIT, Groups};
 use oci_gpu::finding::{Code, Finding};
 use oci_gpu::plan::{Operation, Plan, Skipped};
@@ -49,27 +53,41 @@ impl Added {
 /// Lets the container's processes read and write the plan's devices; making nodes of them stays
 /// forbidden, as the reference has it.
 ///
-/// A container whose group has no rules needs none. Where the caller may not change them (rootless
-/// containers, whose runtimes set no rules either), that is a note in `receipt`.
+/// A container whose group has no rules needs none. Where the caller may not change them, as for
+/// rootless containers, whose runtimes set no rules either, that is a note in `receipt`, unless
+/// the rules can be seen to deny a device.
 ///
 /// # Errors
 /// [`Code::Cgroup`].
 pub(crate) fn allow(
     plan: &Plan,
+    host: &Host,
     container: &Container,
     receipt: &mut Receipt,
 ) -> Result<Added, Finding> {
-    let devices: Vec<Device> = plan
+    let nodes: Vec<(PathBuf, Device)> = plan
         .actions
         .iter()
-        .filter_map(|a| match a.what {
-            Operation::Device { major, minor, .. } => Some(Device { major, minor }),
+        .filter_map(|a| match &a.what {
+            Operation::Device {
+                source,
+                major,
+                minor,
+                ..
+            } => Some((
+                host.on_disk(source),
+                Device {
+                    major: *major,
+                    minor: *minor,
+                },
+            )),
             _ => None,
         })
         .collect();
-    if devices.is_empty() {
+    if nodes.is_empty() {
         return Ok(Added::default());
     }
+    let devices: Vec<Device> = nodes.iter().map(|(_, device)| *device).collect();
     let text = container
         .cgroup
         .try_clone()
@@ -80,6 +98,16 @@ pub(crate) fn allow(
     match extend(&groups, &devices, &mut added) {
         Ok(()) => Ok(added),
         Err(Refused::Privilege(why)) => {
+            if let Some((node, _)) = nodes.iter().find(|(node, _)| is_denied(node)) {
+                return Err(Finding::new(
+                    Code::Cgroup,
+                    format!(
+                        "the container's device cgroup denies {}, and {why}",
+                        node.display()
+                    ),
+                    "register the hook as createRuntime, which has the runtime's privileges",
+                ));
+            }
             let what = "device rules of the container's control group".to_owned();
             receipt.skipped.push(Skipped { what, why });
             Ok(added)
@@ -91,11 +119,19 @@ pub(crate) fn allow(
     }
 }
 
-/// Both versions: a machine may have both, and either may hold the rules. What has none is left
-/// as it is.
+/// Whether the caller's own device cgroup, which in stage createContainer is the container's,
+/// denies a node. access(2) asks it without opening the device.
+fn is_denied(node: &Path) -> bool {
+    access(node, AccessFlags::R_OK | AccessFlags::W_OK) == Err(Errno::EPERM)
+}
+
+/// A machine may have both versions, and a runtime puts its rules into one of them.
 fn extend(groups: &Groups, devices: &[Device], added: &mut Added) -> Result<(), Refused> {
     if let Some(hierarchy) = &groups.devices {
         added.v1 = v1::allow(find::v1(hierarchy)?, devices)?;
+    }
+    if added.v1.is_some() {
+        return Ok(());
     }
     if let Some(path) = &groups.unified {
         added.v2 = v2::allow(find::v2(path)?, devices)?;
@@ -115,16 +151,20 @@ impl Refused {
     pub(crate) fn new(what: impl std::fmt::Display, error: impl Into<std::io::Error>) -> Refused {
         let error = error.into();
         match error.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) if !in_initial_user_namespace() => Refused::Privilege(
-                format!("{what}: {error}: no privilege over the host's control groups"),
-            ),
+            Some(libc::EPERM | libc::EACCES) if !is_host_root() => Refused::Privilege(format!(
+                "{what}: {error}: no privilege over the host's control groups"
+            )),
             _ => Refused::Failed(failed(Code::Cgroup, what, error)),
         }
     }
 }
 
-/// Whether the caller's user namespace maps every id to itself (user_namespaces(7)).
-fn in_initial_user_namespace() -> bool {
+/// Whether the caller is root of the first user namespace, which maps every id to itself
+/// (user_namespaces(7)).
+fn is_host_root() -> bool {
+    if !geteuid().is_root() {
+        return false;
+    }
     let map = File::open("/proc/self/uid_map").and_then(|f| read_bounded(f, 4096));
     map.is_ok_and(|m| {
         let text = String::from_utf8_lossy(&m).into_owned();

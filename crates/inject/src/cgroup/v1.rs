@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
-use oci_gpu::cgroup::{DEVICES_LIST_LIMIT, allows};
+use oci_gpu::cgroup::{DEVICES_LIST_LIMIT, allows, allows_all};
 
 use super::{Device, Refused};
 use crate::loader_cache::read_bounded;
@@ -21,7 +21,8 @@ pub(crate) struct Added {
     rules: Vec<String>,
 }
 
-/// Adds a rule for each device that has none. `None` where nothing had to be done.
+/// Adds a rule for each device that has none. `None` where the group allows every device, so that
+/// its rules are elsewhere if it has any.
 pub(super) fn allow(group: OwnedFd, devices: &[Device]) -> Result<Option<Added>, Refused> {
     let list = openat(
         group.as_fd(),
@@ -32,6 +33,9 @@ pub(super) fn allow(group: OwnedFd, devices: &[Device]) -> Result<Option<Added>,
     .map_err(std::io::Error::from)
     .and_then(|f| read_bounded(File::from(f), DEVICES_LIST_LIMIT))
     .map_err(|e| Refused::new("read devices.list", e))?;
+    if allows_all(&list) {
+        return Ok(None);
+    }
     let mut added = Added {
         group,
         rules: Vec::new(),
@@ -47,7 +51,7 @@ pub(super) fn allow(group: OwnedFd, devices: &[Device]) -> Result<Option<Added>,
         }
         added.rules.push(rule);
     }
-    Ok((!added.rules.is_empty()).then_some(added))
+    Ok(Some(added))
 }
 
 impl Added {
