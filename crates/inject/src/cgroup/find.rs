@@ -54,6 +54,10 @@ pub(super) fn v2(path: &Path) -> Result<OwnedFd, Refused> {
 }
 
 /// The whole hierarchy where the host mounts it, for who is in the host's cgroup namespace.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "fixed places of the host's own tree, checked once they are open"
+)]
 fn mounted(place: &str, kind: FsType) -> Option<OwnedFd> {
     if stat("/proc/self/ns/cgroup").ok()?.st_ino != INITIAL_NAMESPACE {
         return None;

@@ -121,6 +121,10 @@ pub(crate) fn allow(
 
 /// Whether the caller's own device cgroup, which in stage createContainer is the container's,
 /// denies a node. access(2) asks it without opening the device.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a node of the host's, looked at before the container is entered"
+)]
 fn is_denied(node: &Path) -> bool {
     access(node, AccessFlags::R_OK | AccessFlags::W_OK) == Err(Errno::EPERM)
 }
@@ -161,6 +165,7 @@ impl Refused {
 
 /// Whether the caller is root of the first user namespace, which maps every id to itself
 /// (user_namespaces(7)).
+#[allow(clippy::disallowed_methods, reason = "our own file of procfs")]
 fn is_host_root() -> bool {
     if !geteuid().is_root() {
         return false;
