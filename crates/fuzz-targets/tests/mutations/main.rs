@@ -22,7 +22,6 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use oci_gpu_fuzz_targets::{Check, TARGETS};
 
@@ -30,15 +29,11 @@ use corpus::Corpus;
 use mutator::Mutator;
 
 /// Mutations of each target unless told otherwise.
-const COUNT: u64 = 20_000;
+const COUNT: u64 = 12_000;
 
 /// Stack of the thread that a parser runs in. The main thread of a hook has 8 MiB; what needs a
 /// fraction of this recurses with its input.
 const STACK: usize = 512 << 10;
-
-/// Longest time for one input. Ordinary ones take microseconds; this is for what does not end or is
-/// quadratic, and leaves room for a busy machine and an unoptimised build.
-const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 fn variable<T: std::str::FromStr>(name: &str) -> Option<T> {
     let value = std::env::var(name).ok()?;
@@ -73,16 +68,10 @@ fn each_target(work: impl Fn(&'static str, Check) -> Result<(), String> + Sync) 
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }
 
-/// The property on one input: what is wrong where it does not hold or takes too long.
-fn run(check: Check, input: &[u8]) -> Result<(), String> {
-    let begin = Instant::now();
+/// The property on one input: what is wrong where it does not hold.
+fn run(check: Check, input: &[u8]) -> Result<(), &'static str> {
     let held = catch_unwind(AssertUnwindSafe(|| check(input)));
-    let took = begin.elapsed();
-    match held {
-        Err(_) => Err("breaks a property (the panic is above)".to_owned()),
-        Ok(()) if took > TIME_LIMIT => Err(format!("takes {took:?}")),
-        Ok(()) => Ok(()),
-    }
+    held.map_err(|_| "breaks a property (the panic is above)")
 }
 
 #[test]
