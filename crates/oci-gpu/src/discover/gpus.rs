@@ -4,7 +4,8 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::nodes::Majors;
-use super::{PROC_DRIVER, Scope, field, mig, unreadable};
+use super::proc_driver::Information;
+use super::{PROC_DRIVER, Scope, mig, unreadable};
 use crate::capability::Capability::{Display, Graphics};
 use crate::finding::{Code, Finding};
 use crate::host::Host;
@@ -39,15 +40,15 @@ pub(super) fn read(
             .files()
             .read_text(&path)
             .map_err(|e| unreadable(&path, &e))?;
-        let Some(minor) = field(&text, "Device Minor:").and_then(|v| v.parse().ok()) else {
+        let information = Information::parse(&text);
+        let Some(minor) = information.minor else {
             return Err(Finding::new(
                 Code::Malformed,
                 format!("{} has no 'Device Minor:' with a number", path.display()),
                 "reload the nvidia kernel module",
             ));
         };
-        let uuid = field(&text, "GPU UUID:").filter(|u| u.starts_with("GPU-") && !u.contains('?'));
-        if uuid.is_none() {
+        if information.uuid.is_none() {
             findings.push(Finding::new(
                 Code::Malformed,
                 format!(
@@ -61,9 +62,9 @@ pub(super) fn read(
         let instances = mig::instances(host, majors, minor)?;
         gpus.push(Gpu {
             index: gpus.len() as u32,
-            uuid: uuid.map(str::to_ascii_lowercase).map(restore_prefix),
+            uuid: information.uuid,
             minor,
-            model: field(&text, "Model:").unwrap_or("unknown").to_owned(),
+            model: information.model.unwrap_or_else(|| "unknown".to_owned()),
             node: DeviceNode::inspect(host, &format!("/dev/nvidia{minor}"), major, minor),
             proc_dir: directory.join(&name),
             drm: match scope.has(Graphics) || scope.has(Display) {
@@ -76,10 +77,6 @@ pub(super) fn read(
         });
     }
     Ok(gpus)
-}
-
-fn restore_prefix(lower: String) -> String {
-    lower.replacen("gpu-", "GPU-", 1)
 }
 
 /// The DRM nodes of the GPU at `bus_id`, matched by PCI address: /sys/bus/pci/devices/B/drm/*.

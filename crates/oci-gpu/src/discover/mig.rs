@@ -4,7 +4,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::nodes::Majors;
-use super::{PROC_DRIVER, field, unreadable};
+use super::proc_driver::capability_minor;
+use super::{PROC_DRIVER, unreadable};
 use crate::finding::{Code, Finding};
 use crate::host::Host;
 use crate::inventory::{DeviceNode, MigAccess, MigInstance};
@@ -71,8 +72,7 @@ fn access(host: &Host, majors: &Majors, file: PathBuf) -> Result<MigAccess, Find
         .files()
         .read_text(&file)
         .map_err(|e| unreadable(&file, &e))?;
-    let minor = field(&text, "DeviceFileMinor:").and_then(|v| v.parse::<u32>().ok());
-    match (minor, majors.caps) {
+    match (capability_minor(&text), majors.caps) {
         (Some(minor), Some(major)) => Ok(MigAccess {
             proc_file: file,
             node: DeviceNode::inspect(
