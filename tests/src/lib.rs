@@ -37,6 +37,7 @@ pub mod runtime;
 mod runtime_programs;
 pub mod scratch;
 pub mod setting;
+pub mod sim;
 pub mod skip;
 pub mod tree;
 pub mod vm;
