@@ -27,6 +27,7 @@ pub mod cache;
 pub mod debs;
 pub mod driver;
 pub mod error;
+pub mod explained;
 pub mod gpu;
 pub mod leftovers;
 pub mod output;

@@ -89,6 +89,11 @@ const LIBRARIES: &[DriverLibrary] = &[
 /// development name: (stem, link).
 pub(crate) const EXTRA_LINKS: &[(&str, &str)] = &[("libGLX_nvidia", "libGLX_indirect.so.0")];
 
+/// Directories below the library directory, (stem, directory), of libraries that programs look for
+/// there alone: libvdpau tries vdpau/libvdpau_nvidia.so.1, and by name only libvdpau_nvidia.so
+/// (src/vdpau_wrapper.c).
+pub(crate) const BELOW: &[(&str, &str)] = &[("libvdpau_nvidia", "vdpau")];
+
 /// The library without which a capability means nothing; its absence fails a container that asks.
 pub(crate) const REQUIRED: &[(Capability, &str)] =
     &[(Compute, "libcuda"), (Utility, "libnvidia-ml")];
