@@ -15,6 +15,7 @@ pub fn check(data: &[u8]) {
             let fits = |b: u8| b.is_ascii_digit() || b == b'.';
             assert!(word.len() <= 32 && word.bytes().all(fits), "{word:?}");
             assert!(!word.contains("..") && !word.starts_with('.'), "{word:?}");
+            assert!((1..=2).contains(&word.matches('.').count()), "{word:?}");
             assert!(text.contains(word));
         }
     }
