@@ -37,8 +37,10 @@ pub mod runtime;
 mod runtime_programs;
 pub mod scratch;
 pub mod setting;
+pub mod sim;
 pub mod skip;
 pub mod tree;
+pub mod vm;
 
 /// A hash of `content`, for names and comparisons within one run of one toolchain.
 pub fn hash(content: &[u8]) -> u64 {

@@ -14,7 +14,7 @@
 //! | `disable-require` | `disable-require` | whether NVIDIA_REQUIRE_* is not looked at | false |
 //! | `ignore-imex-channels` | `features.ignore-imex-channel-requests` | whether requests for IMEX channels are not looked at | false |
 //! | `driver-root` | `nvidia-container-cli.root` | directory with the driver's user-space files, in place of a search | search |
-//! | `dev-root` | | directory whose `dev` has the device nodes | `/` |
+//! | `dev-root` | | directory whose `dev` has the device nodes, in place of a search | search |
 //! | `no-cgroups` | `nvidia-container-cli.no-cgroups` | whether device-cgroup rules are left alone (rootless) | false |
 //! | `log` | | file that the hook writes failures and what it left out to | /var/log/oci-gpu.log |
 //!

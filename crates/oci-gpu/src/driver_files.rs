@@ -4,7 +4,7 @@
 //! toolkit's discovery, with what was seen in the packages of drivers 535 and 550. A library has
 //! every capability whose code loads it: libnvidia-gpucomp compiles for CUDA and for Vulkan.
 
-use crate::capability::Capability::{self, Compute, Graphics, Ngx, Utility, Video};
+use crate::capability::Capability::{self, Compute, Display, Graphics, Ngx, Utility, Video};
 use crate::capability::CapabilitySet;
 use crate::inventory::FileKind;
 
@@ -79,6 +79,10 @@ const LIBRARIES: &[DriverLibrary] = &[
     library("libnvoptix", &[Graphics]),
     // DLSS.
     linked("libnvidia-ngx", &[Ngx]),
+    // Parts of nvidia-settings, which need GTK and Wayland: no application loads them.
+    library("libnvidia-gtk2", &[Display]),
+    library("libnvidia-gtk3", &[Display]),
+    library("libnvidia-wayland-client", &[Display]),
 ];
 
 /// Links that drivers install beside a library under a name that is neither its soname nor its
@@ -127,6 +131,19 @@ pub(crate) const CONFIGS: &[(&str, &[&str], &str, Capability)] = &[
         Graphics,
     ),
     ("nvidia_icd.json", VULKAN_ICD, "/etc/vulkan/icd.d", Graphics),
+    // RPM packages name the processor.
+    (
+        "nvidia_icd.x86_64.json",
+        VULKAN_ICD,
+        "/etc/vulkan/icd.d",
+        Graphics,
+    ),
+    (
+        "nvidia_icd.aarch64.json",
+        VULKAN_ICD,
+        "/etc/vulkan/icd.d",
+        Graphics,
+    ),
     (
         "nvidia_layers.json",
         VULKAN_LAYER,

@@ -80,6 +80,12 @@ pub fn capability_minor(text: &str) -> Option<u32> {
     field(text, "DeviceFileMinor:").and_then(|v| v.parse().ok())
 }
 
+/// The permission bits that the driver wants that node to have: its line `DeviceFileMode:`,
+/// decimal.
+pub fn capability_mode(text: &str) -> Option<u32> {
+    field(text, "DeviceFileMode:").and_then(|v| v.parse().ok())
+}
+
 impl DeviceFileParams {
     /// Parses the file "params": its lines `DeviceFileUID:`, `DeviceFileGID:` and
     /// `DeviceFileMode:`, all decimal. The default stands for what is missing.
@@ -179,6 +185,7 @@ mod tests {
     fn access_files_name_a_minor_number() {
         let text = "DeviceFileMinor: 12\nDeviceFileMode: 292\nDeviceFileModify: 1\n";
         assert_eq!(capability_minor(text), Some(12));
+        assert_eq!(capability_mode(text), Some(0o444));
         assert_eq!(capability_minor("DeviceFileMinor: \n"), None);
     }
 }
