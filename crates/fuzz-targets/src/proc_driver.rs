@@ -9,14 +9,14 @@ use oci_gpu::request::DeviceId;
 /// the form that it must have.
 pub fn check(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let version = VersionFile::parse(&text).version;
-    for word in version.as_deref().into_iter().chain([text.trim()]) {
-        if version.as_deref() == Some(word) || is_version(word) {
-            let fits = |b: u8| b.is_ascii_digit() || b == b'.';
-            assert!(word.len() <= 32 && word.bytes().all(fits), "{word:?}");
-            assert!(!word.contains("..") && !word.starts_with('.'), "{word:?}");
-            assert!(text.contains(word));
-        }
+    let found = VersionFile::parse(&text).version;
+    let whole = Some(text.trim()).filter(|w| is_version(w));
+    for word in found.as_deref().into_iter().chain(whole) {
+        let fits = |b: u8| b.is_ascii_digit() || b == b'.';
+        assert!(word.len() <= 32 && word.bytes().all(fits), "{word:?}");
+        assert!(!word.contains("..") && !word.starts_with('.'), "{word:?}");
+        assert!((1..=2).contains(&word.matches('.').count()), "{word:?}");
+        assert!(text.contains(word));
     }
     let gpu = Information::parse(&text);
     if let Some(uuid) = gpu.uuid {
