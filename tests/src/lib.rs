@@ -28,6 +28,7 @@ pub mod debs;
 pub mod driver;
 pub mod error;
 pub mod gpu;
+pub mod hostile;
 pub mod leftovers;
 pub mod output;
 pub mod packages;

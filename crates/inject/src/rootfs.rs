@@ -313,6 +313,7 @@ pub(crate) fn bad_target(path: &Path, error: Errno) -> Finding {
     let why = match error {
         Errno::ELOOP => " (a link to a process's own files, or too many links)",
         Errno::ENOENT => " (a dangling link)",
+        Errno::EACCES => " (a link to a process's own files, or a directory that is closed)",
         _ => "",
     };
     failed(
