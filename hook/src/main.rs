@@ -82,9 +82,10 @@ fn run(args: &Args, log: &mut Log) -> Result<(), Finding> {
     let host = config.apply_to(host);
     let inventory = discover_within(&host, &Scope::of(&request))?;
     let grant = select(&inventory, &request)?;
+    let mounts = &bundle.container.mounts;
     let container = match args.stage {
-        Stage::CreateContainer => Container::here(&bundle.rootfs)?,
-        _ => Container::of_process(state.pid, &bundle.rootfs)?,
+        Stage::CreateContainer => Container::here(&bundle.rootfs, mounts)?,
+        _ => Container::of_process(state.pid, &bundle.rootfs, mounts)?,
     };
     let plan = Plan::new(&inventory, &grant, &container.facts())?;
     let devices = match config.no_cgroups {

@@ -29,6 +29,7 @@ pub mod driver;
 pub mod error;
 pub mod explained;
 pub mod gpu;
+pub mod hostile;
 pub mod leftovers;
 pub mod output;
 pub mod packages;

@@ -77,6 +77,15 @@ impl Tree {
         changes.extend(new.map(|path| format!("+{}", path.display())));
         changes
     }
+
+    /// The paths whose last component has `part` in it.
+    pub fn names_with(&self, part: &str) -> Vec<&Path> {
+        let has = |path: &&PathBuf| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().contains(part))
+        };
+        self.0.keys().filter(has).map(PathBuf::as_path).collect()
+    }
 }
 
 const FORMAT: u32 = 0o170_000;

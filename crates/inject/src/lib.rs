@@ -27,10 +27,12 @@ mod cgroup;
 mod container;
 mod fail;
 mod loader_cache;
+mod mounts;
 mod resolve;
 mod rootfs;
 mod sources;
 mod steps;
+mod temporary;
 mod undo;
 mod view;
 

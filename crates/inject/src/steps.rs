@@ -6,9 +6,9 @@ use std::path::Path;
 use std::rc::Rc;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, readlinkat, renameat};
+use nix::fcntl::{OFlag, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
-use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
+use nix::unistd::symlinkat;
 
 use oci_gpu::finding::{Code, Finding};
 use oci_gpu::plan::{Operation, Plan, Skipped};
@@ -17,12 +17,9 @@ use crate::attach::{Attached, attach, restrict};
 use crate::fail::failed;
 use crate::rootfs::{CreateError, Directory, Rootfs, bad_target, create_entry, entry};
 use crate::sources::{Identity, Source, Sources};
+use crate::temporary::replace_link;
 use crate::undo::Undo;
 use crate::{Receipt, loader_cache, view};
-
-/// Name of a file or link until it is renamed into its place; a run that was killed leaves at most
-/// one, which the next run replaces.
-pub(crate) const TEMPORARY: &str = ".oci-gpu.tmp";
 
 /// Whether an operation found its work done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +121,7 @@ fn bind(
                 return Ok(Outcome::Present);
             }
             fits(source, &stat, target)?;
+            root.check_private(found.as_fd(), target)?;
             found
         }
         Err(e) => return Err(e.at(target)),
@@ -225,12 +223,7 @@ fn link(
             ));
         }
     };
-    let exchange = |at: BorrowedFd<'_>| {
-        let _ = unlinkat(at, TEMPORARY, UnlinkatFlags::NoRemoveDir);
-        symlinkat(points_to, at, TEMPORARY)?;
-        renameat(at, TEMPORARY, at, name)
-    };
-    root.create(&directory, exchange)
+    root.replace(&directory, |at| replace_link(at, name, points_to))
         .map_err(|e| e.at(target))?;
     undo.restore_link(root.writer(&directory), name, held.into());
     Ok(Outcome::Done)

@@ -89,6 +89,9 @@ struct RootMember {
 struct MountMember {
     destination: PathBuf,
     source: Option<PathBuf>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    options: Option<Vec<String>>,
 }
 
 #[derive(Default, serde::Deserialize)]
@@ -172,9 +175,13 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Container, Finding> {
 
 impl From<MountMember> for Mount {
     fn from(member: MountMember) -> Mount {
+        // With one of these options runtimes bind, whatever the type says.
+        let binds = |option: &String| option == "bind" || option == "rbind";
+        let bound = member.options.iter().flatten().any(binds);
         Mount {
             destination: member.destination,
             source: member.source.unwrap_or_default(),
+            fresh: !bound && matches!(member.kind.as_deref(), Some("tmpfs" | "proc")),
         }
     }
 }
@@ -257,6 +264,7 @@ mod tests {
         assert!(c.root_readonly && c.privileged && c.user_namespace);
         assert_eq!(c.mounts[0].destination, Path::new("/proc"));
         assert_eq!(c.mounts[1].source, Path::new(""));
+        assert!(c.mounts[0].fresh && !c.mounts[1].fresh);
         assert_eq!(c.annotations[1], ("k".to_owned(), "v".to_owned()));
         assert_eq!(c.mount_label.as_deref(), Some("system_u:object_r:t:s0"));
     }
