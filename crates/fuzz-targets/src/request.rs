@@ -63,6 +63,7 @@ impl Scene {
         self.container.mounts.push(Mount {
             destination: PathBuf::from(destination),
             source: PathBuf::from(source),
+            fresh: false,
         });
     }
 }
