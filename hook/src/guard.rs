@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -18,6 +19,9 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// After this many seconds the kernel ends the hook, whatever call it is in.
 const LAST_RESORT: u32 = 10;
 
+/// Largest file that the hook writes, in bytes: an ld.so.cache, with room.
+const FILE_SIZE: u64 = 16 << 20;
+
 /// Signals by which runtimes and administrators stop a hook.
 const STOP: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
 
@@ -30,6 +34,10 @@ pub(crate) struct Guard {
 impl Guard {
     /// Frees the process of what its caller left in it: environment, descriptors, signal mask
     /// (crun blocks nearly everything), umask (crun's is 0), working directory.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "chdir to / before anything of a container is known"
+    )]
     pub(crate) fn new() -> Result<Guard, Finding> {
         let broken = |what: &str, e: std::io::Error| {
             Finding::new(Code::Privilege, format!("{what}: {e}"), "")
@@ -38,6 +46,16 @@ impl Guard {
         oci_gpu_sys::process::close_from(3)
             .map_err(|e| broken("close inherited descriptors", e))?;
         oci_gpu_sys::process::alarm(LAST_RESORT);
+        // Nobody but root may look into this process, and nothing that it might execute gains
+        // anything.
+        prctl::set_dumpable(false).map_err(|e| broken("prctl PR_SET_DUMPABLE", e.into()))?;
+        prctl::set_no_new_privs().map_err(|e| broken("prctl PR_SET_NO_NEW_PRIVS", e.into()))?;
+        for (limit, most) in [
+            (Resource::RLIMIT_CORE, 0),
+            (Resource::RLIMIT_FSIZE, FILE_SIZE),
+        ] {
+            setrlimit(limit, most, most).map_err(|e| broken("setrlimit", e.into()))?;
+        }
         umask(Mode::from_bits_truncate(0o022));
         chdir("/").map_err(|e| broken("chdir /", e.into()))?;
         let stop: SigSet = STOP.into_iter().collect();

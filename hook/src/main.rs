@@ -15,6 +15,7 @@
 
 mod args;
 mod bundle;
+mod confine;
 mod guard;
 mod log;
 mod state;
@@ -25,7 +26,7 @@ use oci_gpu::config::Config;
 use oci_gpu::finding::Finding;
 use oci_gpu::host::Host;
 use oci_gpu::{Plan, Request, Scope, discover_within, select};
-use oci_gpu_inject::{Container, Devices, apply};
+use oci_gpu_inject::{Container, Devices, prepare};
 
 use crate::args::{Args, Stage};
 use crate::guard::Guard;
@@ -76,22 +77,24 @@ fn run(args: &Args, log: &mut Log) -> Result<(), Finding> {
     let config = config?;
     log.open(&state.id, &host, config.log.as_deref());
     guard.raise_limits();
+    confine::to_enter()?;
 
     let host = config.apply_to(host);
     let inventory = discover_within(&host, &Scope::of(&request))?;
     let grant = select(&inventory, &request)?;
+    let mounts = &bundle.container.mounts;
     let container = match args.stage {
-        Stage::CreateContainer => Container::here(&bundle.rootfs)?,
-        _ => Container::of_process(state.pid, &bundle.rootfs)?,
+        Stage::CreateContainer => Container::here(&bundle.rootfs, mounts)?,
+        _ => Container::of_process(state.pid, &bundle.rootfs, mounts)?,
     };
     let plan = Plan::new(&inventory, &grant, &container.facts())?;
     let devices = match config.no_cgroups {
         true => Devices::Leave,
         false => Devices::Allow,
     };
-    let receipt = apply(&plan, &host, container, devices, &mut || {
-        guard.interrupted()
-    })?;
+    let entered = prepare(&plan, &host, container, devices)?;
+    confine::inside()?;
+    let receipt = entered.carry_out(&plan, &mut || guard.interrupted())?;
     log.notes(&receipt.skipped);
     Ok(())
 }

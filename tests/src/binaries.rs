@@ -41,6 +41,15 @@ pub fn floor() -> Result<PathBuf> {
     once(&FLOOR, "xtask", "oci-gpu-floor")
 }
 
+/// A program that runs another under a filter that fails some system calls.
+///
+/// # Errors
+/// As [`hook`].
+pub fn deny() -> Result<PathBuf> {
+    static DENY: OnceLock<Result<PathBuf>> = OnceLock::new();
+    once(&DENY, "oci-gpu-tests", "oci-gpu-deny")
+}
+
 fn once(cell: &OnceLock<Result<PathBuf>>, package: &str, program: &str) -> Result<PathBuf> {
     match cell.get_or_init(|| build(package, program)) {
         Ok(path) => Ok(path.clone()),

@@ -29,6 +29,7 @@ pub mod driver;
 pub mod error;
 pub mod explained;
 pub mod gpu;
+pub mod hostile;
 pub mod leftovers;
 pub mod output;
 pub mod packages;
@@ -41,6 +42,7 @@ pub mod setting;
 pub mod sim;
 pub mod skip;
 pub mod tree;
+pub mod vm;
 
 /// A hash of `content`, for names and comparisons within one run of one toolchain.
 pub fn hash(content: &[u8]) -> u64 {

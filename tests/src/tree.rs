@@ -5,6 +5,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::{Gid, Uid, fchownat};
+
 use crate::error::{Context, Result};
 use crate::hash;
 
@@ -74,6 +77,15 @@ impl Tree {
         changes.extend(new.map(|path| format!("+{}", path.display())));
         changes
     }
+
+    /// The paths whose last component has `part` in it.
+    pub fn names_with(&self, part: &str) -> Vec<&Path> {
+        let has = |path: &&PathBuf| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().contains(part))
+        };
+        self.0.keys().filter(has).map(PathBuf::as_path).collect()
+    }
 }
 
 const FORMAT: u32 = 0o170_000;
@@ -134,6 +146,31 @@ impl Entry {
             .collect();
         differs.join(", ")
     }
+}
+
+/// Gives everything below `directory`, and itself, to the user and the group `id`; links are not
+/// followed.
+///
+/// # Errors
+/// Where that fails.
+pub fn give(directory: &Path, id: u32) -> Result<()> {
+    let (user, group) = (Some(Uid::from_raw(id)), Some(Gid::from_raw(id)));
+    fchownat(
+        AT_FDCWD,
+        directory,
+        user,
+        group,
+        AtFlags::AT_SYMLINK_NOFOLLOW,
+    )
+    .during(format_args!("chown {}", directory.display()))?;
+    let facts =
+        fs::symlink_metadata(directory).during(format_args!("stat {}", directory.display()))?;
+    if facts.is_dir() {
+        for entry in fs::read_dir(directory).during(format_args!("list {}", directory.display()))? {
+            give(&entry.during("list a directory")?.path(), id)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

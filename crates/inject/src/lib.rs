@@ -10,10 +10,9 @@
 //! ```text
 //! Container::of_process / here      find the container's root, its namespaces and its facts
 //!        │  (the caller makes the Plan from these facts)
-//! Sources::open                     every host file: opened, checked, cloned, restricted
-//! cgroup::allow                     device rules, v1 or v2
-//! Container::enter                  setns(2) by pidfd, the user namespace first
-//! steps::apply                      mounts, links, procfs view; then the loader's cache, last
+//! prepare                           every host file: opened, checked, cloned, restricted;
+//!        │                          device rules, v1 or v2; setns(2) by pidfd
+//! Entered::carry_out                mounts, links, procfs view; then the loader's cache, last
 //! ```
 //!
 //! Either everything is done or nothing: what was done is undone in reverse order when a required
@@ -28,10 +27,12 @@ mod cgroup;
 mod container;
 mod fail;
 mod loader_cache;
+mod mounts;
 mod resolve;
 mod rootfs;
 mod sources;
 mod steps;
+mod temporary;
 mod undo;
 mod view;
 
@@ -41,6 +42,7 @@ use oci_gpu::finding::Finding;
 use oci_gpu::host::Host;
 use oci_gpu::plan::{Plan, Skipped};
 
+use rootfs::Rootfs;
 use sources::Sources;
 
 /// What was done, and what was left out.
@@ -54,34 +56,76 @@ pub struct Receipt {
     pub skipped: Vec<Skipped>,
 }
 
-/// Puts what `plan` says into `container`. The calling process ends up in the container's
-/// namespaces, so it should have nothing else to do afterwards; it must have one thread.
-/// `interrupted` is asked before each step; a finding ends the work, and what was done is undone.
+/// A container that was entered, with everything at hand that its plan needs.
+#[derive(Debug)]
+pub struct Entered {
+    rootfs: Rootfs,
+    sources: Sources,
+    rules: cgroup::Added,
+    receipt: Receipt,
+}
+
+/// Opens what `plan` needs of the host, adds the device rules, and enters `container`: after this
+/// the calling process needs CAP_SYS_ADMIN in its own user namespace, and the right to write the
+/// container's root; nothing else, and no further program.
+///
+/// The calling process ends up in the container's namespaces, so it should have nothing else to do
+/// afterwards; it must have one thread.
 ///
 /// # Errors
-/// A finding of the 0600 range. Everything that had been done is undone, device rules included as
-/// far as the process still may.
-pub fn apply(
+/// A finding of the 0300 or 0600 range. Device rules that had been added are taken back, as far as
+/// the process still may.
+pub fn prepare(
     plan: &Plan,
     host: &Host,
     container: Container,
     devices: Devices,
-    interrupted: &mut dyn FnMut() -> Option<Finding>,
-) -> Result<Receipt, Finding> {
+) -> Result<Entered, Finding> {
     let mut receipt = Receipt::default();
     let sources = Sources::open(plan, host, &mut receipt)?;
     let rules = match devices {
         Devices::Leave => cgroup::Added::default(),
-        Devices::Allow => cgroup::allow(plan, &container, &mut receipt)?,
+        Devices::Allow => cgroup::allow(plan, host, &container, &mut receipt)?,
     };
-    let carried_out = container
-        .enter()
-        .and_then(|entered| steps::apply(plan, &sources, &entered, &mut receipt, interrupted));
-    match carried_out {
-        Ok(()) => Ok(receipt),
+    match container.enter() {
+        Ok(rootfs) => Ok(Entered {
+            rootfs,
+            sources,
+            rules,
+            receipt,
+        }),
         Err(finding) => {
             rules.undo();
             Err(finding)
+        }
+    }
+}
+
+impl Entered {
+    /// Carries out `plan`, which is the one that was prepared. `interrupted` is asked before each
+    /// step; a finding ends the work.
+    ///
+    /// # Errors
+    /// A finding of the 0600 range, or that of `interrupted`. Everything that had been done is
+    /// undone, device rules included as far as the process still may.
+    pub fn carry_out(
+        mut self,
+        plan: &Plan,
+        interrupted: &mut dyn FnMut() -> Option<Finding>,
+    ) -> Result<Receipt, Finding> {
+        let done = steps::apply(
+            plan,
+            &self.sources,
+            &self.rootfs,
+            &mut self.receipt,
+            interrupted,
+        );
+        match done {
+            Ok(()) => Ok(self.receipt),
+            Err(finding) => {
+                self.rules.undo();
+                Err(finding)
+            }
         }
     }
 }

@@ -4,31 +4,30 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
 
+use oci_gpu::container::Mount;
 use oci_gpu::finding::{Code, Finding};
 use oci_gpu_sys::mount::{attr, clone_tree, set_attributes};
-use oci_gpu_sys::stat::{MountFacts, mount_facts};
+use oci_gpu_sys::stat::mount_facts;
 
 use crate::fail::failed;
+use crate::mounts::{self, Listed};
 use crate::resolve::{Scope, resolve};
 use crate::undo::Undo;
-
-/// Directories below which the runtime has made mounts of its own for this container, where
-/// creating something changes neither the image nor a volume.
-const RUNTIME_MOUNTS: [&str; 2] = ["dev", "proc"];
 
 /// The container's root.
 #[derive(Debug)]
 pub(crate) struct Rootfs {
     root: OwnedFd,
-    path: PathBuf,
-    mount: Option<MountFacts>,
+    mount: Option<u64>,
+    mounts: Vec<Mount>,
+    listed: OnceCell<Listed>,
     writable: OnceCell<OwnedFd>,
     // Some fifty files lie in five directories: each is resolved once, and held.
     directories: RefCell<HashMap<PathBuf, Rc<Directory>>>,
@@ -51,8 +50,13 @@ impl AsFd for Directory {
 }
 
 impl Rootfs {
-    /// The directory at `path` as seen from `from`, which is some mount namespace's root.
-    pub(crate) fn open(from: BorrowedFd<'_>, path: &Path) -> Result<Rootfs, Finding> {
+    /// The directory at `path` as seen from `from`, which is some mount namespace's root, with
+    /// what config.json mounts in it.
+    pub(crate) fn open(
+        from: BorrowedFd<'_>,
+        path: &Path,
+        mounts: &[Mount],
+    ) -> Result<Rootfs, Finding> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
         let root = in_root(from, path, flags).map_err(|e| {
             failed(
@@ -61,24 +65,39 @@ impl Rootfs {
                 e,
             )
         })?;
-        let mount = mount_facts(root.as_fd()).ok();
         Ok(Rootfs {
+            mount: mounts::id(root.as_fd()),
             root,
-            path: path.to_path_buf(),
-            mount,
+            mounts: mounts.to_vec(),
+            listed: OnceCell::new(),
             writable: OnceCell::new(),
             directories: RefCell::default(),
         })
     }
 
-    /// Where the root is, for messages.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+    /// Whether the root is the root of a mount, as every runtime makes it.
+    pub(crate) fn is_mount_root(&self) -> bool {
+        let told = mount_facts(self.root.as_fd()).ok().and_then(|m| m.is_root);
+        told.unwrap_or_else(|| {
+            let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+            let above = openat(&self.root, "..", flags, Mode::empty());
+            above.is_ok_and(|above| mounts::id(above.as_fd()) != self.mount)
+        })
     }
 
-    /// Whether the root is the root of a mount, as every runtime makes it; `None` before Linux 5.8.
-    pub(crate) fn is_mount_root(&self) -> Option<bool> {
-        self.mount.and_then(|m| m.is_root)
+    /// Whether the root is the directory `other`.
+    pub(crate) fn is(&self, other: BorrowedFd<'_>) -> bool {
+        let same = |a: FileStat, b: FileStat| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino);
+        matches!((fstat(&self.root), fstat(other)), (Ok(a), Ok(b)) if same(a, b))
+    }
+
+    /// A file system that config.json has the runtime mount for this container, and that is not
+    /// there; `None` where the first one is.
+    pub(crate) fn missing_mount(&self) -> Option<&Path> {
+        let first = self.mounts.iter().find(|m| m.fresh)?;
+        let there = self.find(&first.destination, OFlag::O_PATH);
+        let there = there.is_ok_and(|place| mounts::id(place.as_fd()) != self.mount);
+        (!there).then_some(&first.destination)
     }
 
     /// Whether `path` leads to something in the container.
@@ -102,7 +121,7 @@ impl Rootfs {
             Err(Errno::ENOENT) => self.make_directory(path, undo)?,
             other => other.map_err(|e| bad_target(path, e))?,
         };
-        let ours = self.is_ours(found.as_fd(), path);
+        let ours = self.is_ours(found.as_fd());
         let found = Rc::new(Directory {
             fd: found,
             path: path.to_path_buf(),
@@ -155,6 +174,24 @@ impl Rootfs {
         }
     }
 
+    /// Runs `replace`, which puts something in `parent` in the place of something else.
+    pub(crate) fn replace(
+        &self,
+        parent: &Directory,
+        replace: impl Fn(BorrowedFd<'_>) -> Result<(), Errno>,
+    ) -> Result<(), CreateError> {
+        match self.create(parent, replace)? {
+            Some(()) => Ok(()),
+            None => Err(CreateError::Os(Errno::EEXIST)),
+        }
+    }
+
+    /// Whether something was created through the writable copy, so that what it returned is not in
+    /// the container's own mount.
+    pub(crate) fn has_copy(&self) -> bool {
+        self.writable.get().is_some()
+    }
+
     /// A descriptor of `directory` through which it can be written.
     pub(crate) fn writer(&self, directory: &Rc<Directory>) -> Rc<dyn AsFd> {
         match self
@@ -167,24 +204,40 @@ impl Rootfs {
         }
     }
 
-    fn is_ours(&self, directory: BorrowedFd<'_>, path: &Path) -> bool {
-        let below_runtime_mount = path
-            .components()
-            .find_map(|c| match c {
-                Component::Normal(name) => Some(name),
-                _ => None,
-            })
-            .is_some_and(|first| RUNTIME_MOUNTS.iter().any(|m| OsStr::new(m) == first));
-        if below_runtime_mount {
-            return true;
+    /// Whether what is created in `directory` changes this container's files and no others: it
+    /// lies on the root's own mount, or on one that the runtime made for this container.
+    fn is_ours(&self, directory: BorrowedFd<'_>) -> bool {
+        let Some(id) = mounts::id(directory) else {
+            return false;
+        };
+        Some(id) == self.mount || self.listed().is_fresh(id)
+    }
+
+    fn listed(&self) -> &Listed {
+        self.listed
+            .get_or_init(|| Listed::of(&self.mounts, |path| self.find(path, OFlag::O_PATH)))
+    }
+
+    /// Refuses `place`, which is to be mounted on, where that mount would appear on the host, too.
+    ///
+    /// # Errors
+    /// [`Code::Target`].
+    pub(crate) fn check_private(&self, place: BorrowedFd<'_>, path: &Path) -> Result<(), Finding> {
+        let id = mounts::id(place).ok_or_else(|| bad_target(path, Errno::EBADF))?;
+        if Some(id) == self.mount || self.listed().is_fresh(id) {
+            return Ok(());
         }
-        let id = |m: Option<MountFacts>| m.and_then(|m| m.id);
-        match (id(self.mount), id(mount_facts(directory).ok())) {
-            (Some(root), Some(here)) => root == here,
-            _ => {
-                let device = |fd: BorrowedFd<'_>| fstat(fd).map(|s| s.st_dev).ok();
-                device(self.root.as_fd()) == device(directory)
-            }
+        match mounts::is_shared(id) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(Finding::new(
+                Code::Target,
+                format!(
+                    "{} of the container lies on a volume that shares its mounts with the host",
+                    path.display()
+                ),
+                "mount the volume elsewhere, or without the option shared or rshared",
+            )),
+            Err(e) => Err(failed(Code::Target, "read /proc/self/mountinfo", e)),
         }
     }
 
@@ -260,6 +313,7 @@ pub(crate) fn bad_target(path: &Path, error: Errno) -> Finding {
     let why = match error {
         Errno::ELOOP => " (a link to a process's own files, or too many links)",
         Errno::ENOENT => " (a dangling link)",
+        Errno::EACCES => " (a link to a process's own files, or a directory that is closed)",
         _ => "",
     };
     failed(

@@ -6,24 +6,20 @@ use std::path::Path;
 use std::rc::Rc;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, readlinkat, renameat};
+use nix::fcntl::{OFlag, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
-use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
+use nix::unistd::symlinkat;
 
 use oci_gpu::finding::{Code, Finding};
 use oci_gpu::plan::{Operation, Plan, Skipped};
 
 use crate::attach::{Attached, attach, restrict};
-use crate::container::Entered;
 use crate::fail::failed;
-use crate::rootfs::{Directory, Rootfs, bad_target, create_entry, entry};
+use crate::rootfs::{CreateError, Directory, Rootfs, bad_target, create_entry, entry};
 use crate::sources::{Identity, Source, Sources};
+use crate::temporary::replace_link;
 use crate::undo::Undo;
 use crate::{Receipt, loader_cache, view};
-
-/// Name of a file or link until it is renamed into its place; a run that was killed leaves at most
-/// one, which the next run replaces.
-pub(crate) const TEMPORARY: &str = ".oci-gpu.tmp";
 
 /// Whether an operation found its work done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +32,7 @@ pub(crate) enum Outcome {
 pub(crate) fn apply(
     plan: &Plan,
     sources: &Sources,
-    container: &Entered,
+    root: &Rootfs,
     receipt: &mut Receipt,
     interrupted: &mut dyn FnMut() -> Option<Finding>,
 ) -> Result<(), Finding> {
@@ -46,7 +42,7 @@ pub(crate) fn apply(
             return Err(reason);
         }
         let mark = undo.mark();
-        match one(&action.what, sources, &container.0, &mut undo) {
+        match one(&action.what, sources, root, &mut undo) {
             Ok(Some(Outcome::Done)) => receipt.done += 1,
             Ok(Some(Outcome::Present)) => receipt.present += 1,
             Ok(None) => {}
@@ -99,32 +95,36 @@ fn bind(
 ) -> Result<Outcome, Finding> {
     let (directory, name) = place(root, target, undo)?;
     let make = |at: BorrowedFd<'_>| match source.is_directory {
-        true => mkdirat(at, name, Mode::from_bits_truncate(0o755)),
-        false => create_entry(at, name, 0o644).map(drop),
+        true => mkdirat(at, name, Mode::from_bits_truncate(0o755)).map(|()| None),
+        false => create_entry(at, name, 0o644).map(Some),
     };
-    let found = match entry(directory.as_fd(), name, OFlag::O_PATH) {
-        Ok(found) => {
+    let found = match root.create(&directory, make) {
+        Ok(Some(made)) => {
+            match source.is_directory {
+                true => undo.remove_directory(root.writer(&directory), name),
+                false => undo.remove_file(root.writer(&directory), name),
+            }
+            match made {
+                Some(file) if !root.has_copy() => file,
+                _ => entry(directory.as_fd(), name, OFlag::O_PATH)
+                    .map_err(|e| bad_target(target, e))?,
+            }
+        }
+        // It is there already, or must not be made; what is there may do.
+        Ok(None) | Err(CreateError::Volume) => {
+            let found = match entry(directory.as_fd(), name, OFlag::O_PATH) {
+                Err(Errno::ENOENT) => return Err(CreateError::Volume.at(target)),
+                found => found.map_err(|e| bad_target(target, e))?,
+            };
             let stat = fstat(&found).map_err(|e| bad_target(target, e))?;
             if source.is_at(&stat) {
                 return Ok(Outcome::Present);
             }
             fits(source, &stat, target)?;
+            root.check_private(found.as_fd(), target)?;
             found
         }
-        Err(Errno::ENOENT) => {
-            if root
-                .create(&directory, make)
-                .map_err(|e| e.at(target))?
-                .is_some()
-            {
-                match source.is_directory {
-                    true => undo.remove_directory(root.writer(&directory), name),
-                    false => undo.remove_file(root.writer(&directory), name),
-                }
-            }
-            entry(directory.as_fd(), name, OFlag::O_PATH).map_err(|e| bad_target(target, e))?
-        }
-        Err(e) => return Err(bad_target(target, e)),
+        Err(e) => return Err(e.at(target)),
     };
     let cannot = |e| {
         let what = format!("mount on {} in the container", target.display());
@@ -196,42 +196,36 @@ fn link(
     undo: &mut Undo,
 ) -> Result<Outcome, Finding> {
     let (directory, name) = place(root, target, undo)?;
-    let held = match entry(directory.as_fd(), name, OFlag::O_PATH) {
-        Ok(found) => match readlinkat(&found, "") {
-            Ok(held) if Path::new(&held) == points_to => return Ok(Outcome::Present),
-            Ok(held) => Some(held),
-            Err(_) => {
-                return Err(Finding::new(
-                    Code::Target,
-                    format!(
-                        "{} of the container is there already and is no link: left as it is",
-                        target.display()
-                    ),
-                    "remove it from the image",
-                ));
-            }
-        },
-        Err(Errno::ENOENT) => None,
-        Err(e) => return Err(bad_target(target, e)),
-    };
-    let make = |at: BorrowedFd<'_>| {
-        if held.is_none() {
-            return symlinkat(points_to, at, name);
+    let make = |at: BorrowedFd<'_>| symlinkat(points_to, at, name);
+    match root.create(&directory, make) {
+        Ok(Some(())) => {
+            undo.remove_file(root.writer(&directory), name);
+            return Ok(Outcome::Done);
         }
-        let _ = unlinkat(at, TEMPORARY, UnlinkatFlags::NoRemoveDir);
-        symlinkat(points_to, at, TEMPORARY)?;
-        renameat(at, TEMPORARY, at, name)
-    };
-    if root
-        .create(&directory, make)
-        .map_err(|e| e.at(target))?
-        .is_some()
-    {
-        match held {
-            Some(held) => undo.restore_link(root.writer(&directory), name, held.into()),
-            None => undo.remove_file(root.writer(&directory), name),
-        }
+        Ok(None) | Err(CreateError::Volume) => {}
+        Err(e) => return Err(e.at(target)),
     }
+    let found = match entry(directory.as_fd(), name, OFlag::O_PATH) {
+        Err(Errno::ENOENT) => return Err(CreateError::Volume.at(target)),
+        found => found.map_err(|e| bad_target(target, e))?,
+    };
+    let held = match readlinkat(&found, "") {
+        Ok(held) if Path::new(&held) == points_to => return Ok(Outcome::Present),
+        Ok(held) => held,
+        Err(_) => {
+            return Err(Finding::new(
+                Code::Target,
+                format!(
+                    "{} of the container is there already and is no link: left as it is",
+                    target.display()
+                ),
+                "remove it from the image",
+            ));
+        }
+    };
+    root.replace(&directory, |at| replace_link(at, name, points_to))
+        .map_err(|e| e.at(target))?;
+    undo.restore_link(root.writer(&directory), name, held.into());
     Ok(Outcome::Done)
 }
 

@@ -5,11 +5,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use nix::fcntl::renameat;
-use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::attach::detach_mount;
-use crate::steps::TEMPORARY;
+use crate::temporary::replace_link;
 
 /// Things done, in order. Dropped without a call of [`Undo::keep`], it undoes them in reverse.
 #[derive(Default)]
@@ -107,14 +106,7 @@ impl Done {
                 name,
                 held,
             } => {
-                if symlinkat(&held, directory.as_fd(), TEMPORARY).is_ok() {
-                    let _ = renameat(
-                        directory.as_fd(),
-                        TEMPORARY,
-                        directory.as_fd(),
-                        name.as_os_str(),
-                    );
-                }
+                let _ = replace_link(directory.as_fd(), &name, &held);
             }
         }
     }

@@ -47,6 +47,7 @@ pub(crate) fn mount(
             ));
         }
     }
+    root.check_private(place.as_fd(), target)?;
     let broken = |e: std::io::Error| {
         let what = format!(
             "mount the view of the driver on {} in the container",

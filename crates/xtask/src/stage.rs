@@ -31,7 +31,7 @@ impl Stage {
         let bundle = scratch.join("bundle");
         fs::create_dir_all(bundle.join("rootfs")).during("make a bundle")?;
         let config = format!(
-            r#"{{"ociVersion":"1.0.2","process":{{"env":["PATH=/bin","NVIDIA_VISIBLE_DEVICES={devices}","NVIDIA_DRIVER_CAPABILITIES={capabilities}"]}},"root":{{"path":"rootfs"}}}}"#
+            r#"{{"ociVersion":"1.0.2","process":{{"env":["PATH=/bin","NVIDIA_VISIBLE_DEVICES={devices}","NVIDIA_DRIVER_CAPABILITIES={capabilities}"]}},"root":{{"path":"rootfs"}},"mounts":[{{"destination":"/proc","type":"proc"}},{{"destination":"/dev","type":"tmpfs"}}]}}"#
         );
         fs::write(bundle.join("config.json"), config).during("write config.json")?;
         Ok(Stage {

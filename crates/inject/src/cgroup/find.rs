@@ -2,17 +2,18 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Component, Path};
 
-use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, fstat, stat};
 use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, FsType, fstatfs};
 
+use oci_gpu::cgroup::Hierarchy;
 use oci_gpu::finding::{Code, Finding};
 use oci_gpu_sys::mount::new_filesystem;
 
 use super::Refused;
+use crate::resolve::{Scope, resolve};
 
 /// Inode number of the first cgroup namespace (`PROC_CGROUP_INIT_INO`, include/linux/proc_ns.h).
 const INITIAL_NAMESPACE: u64 = 0xEFFF_FFFB;
@@ -20,8 +21,9 @@ const INITIAL_NAMESPACE: u64 = 0xEFFF_FFFB;
 /// Inode number of the root of a hierarchy (fs/kernfs).
 const ROOT_INODE: u64 = 1;
 
-/// The group at `path` in version 1's hierarchy with exactly these controllers.
-pub(super) fn v1(controllers: &[String], path: &str) -> Result<OwnedFd, Refused> {
+/// A group of version 1.
+pub(super) fn v1(group: &Hierarchy) -> Result<OwnedFd, Refused> {
+    let Hierarchy { controllers, path } = group;
     if let Some(root) = mounted("/sys/fs/cgroup/devices", CGROUP_SUPER_MAGIC) {
         return below(root, path);
     }
@@ -40,7 +42,7 @@ pub(super) fn v1(controllers: &[String], path: &str) -> Result<OwnedFd, Refused>
 }
 
 /// The group at `path` in version 2's hierarchy.
-pub(super) fn v2(path: &str) -> Result<OwnedFd, Refused> {
+pub(super) fn v2(path: &Path) -> Result<OwnedFd, Refused> {
     for place in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
         if let Some(root) = mounted(place, CGROUP2_SUPER_MAGIC) {
             return below(root, path);
@@ -52,6 +54,10 @@ pub(super) fn v2(path: &str) -> Result<OwnedFd, Refused> {
 }
 
 /// The whole hierarchy where the host mounts it, for who is in the host's cgroup namespace.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "fixed places of the host's own tree, checked once they are open"
+)]
 fn mounted(place: &str, kind: FsType) -> Option<OwnedFd> {
     if stat("/proc/self/ns/cgroup").ok()?.st_ino != INITIAL_NAMESPACE {
         return None;
@@ -62,22 +68,23 @@ fn mounted(place: &str, kind: FsType) -> Option<OwnedFd> {
     (is_kind && fstat(&root).ok()?.st_ino == ROOT_INODE).then_some(root)
 }
 
-fn below(root: OwnedFd, path: &str) -> Result<OwnedFd, Refused> {
-    let relative = Path::new(path.trim_start_matches('/'));
-    let relative = if relative.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        relative
-    };
-    let how = OpenHow::new()
-        .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
-    openat2(root.as_fd(), relative, how).map_err(|e| match e {
-        Errno::EXDEV => Refused::Failed(Finding::new(
+fn below(root: OwnedFd, path: &Path) -> Result<OwnedFd, Refused> {
+    if path.components().any(|c| c == Component::ParentDir) {
+        return Err(Refused::Failed(Finding::new(
             Code::Cgroup,
-            format!("the container's control group {path} lies outside of this process's cgroup namespace"),
+            format!(
+                "the container's control group {} lies outside of this process's cgroup namespace",
+                path.display()
+            ),
             "run the runtime in the host's cgroup namespace",
-        )),
-        e => Refused::new(format!("open the control group {path}"), e),
-    })
+        )));
+    }
+    let relative = path.strip_prefix("/").unwrap_or(path);
+    let relative = match relative.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => relative,
+    };
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+    resolve(root.as_fd(), relative, flags, Mode::empty(), Scope::InRoot)
+        .map_err(|e| Refused::new(format!("open the control group {}", path.display()), e))
 }

@@ -12,7 +12,12 @@ mod v1;
 mod v2;
 
 use std::fs::File;
+use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access, geteuid};
+use oci_gpu::Host;
+use oci_gpu::cgroup::{GROUPS_LIMIT, Groups};
 use oci_gpu::finding::{Code, Finding};
 use oci_gpu::plan::{Operation, Plan, Skipped};
 
@@ -48,37 +53,61 @@ impl Added {
 /// Lets the container's processes read and write the plan's devices; making nodes of them stays
 /// forbidden, as the reference has it.
 ///
-/// A container whose group has no rules needs none. Where the caller may not change them (rootless
-/// containers, whose runtimes set no rules either), that is a note in `receipt`.
+/// A container whose group has no rules needs none. Where the caller may not change them, as for
+/// rootless containers, whose runtimes set no rules either, that is a note in `receipt`, unless
+/// the rules can be seen to deny a device.
 ///
 /// # Errors
 /// [`Code::Cgroup`].
 pub(crate) fn allow(
     plan: &Plan,
+    host: &Host,
     container: &Container,
     receipt: &mut Receipt,
 ) -> Result<Added, Finding> {
-    let devices: Vec<Device> = plan
+    let nodes: Vec<(PathBuf, Device)> = plan
         .actions
         .iter()
-        .filter_map(|a| match a.what {
-            Operation::Device { major, minor, .. } => Some(Device { major, minor }),
+        .filter_map(|a| match &a.what {
+            Operation::Device {
+                source,
+                major,
+                minor,
+                ..
+            } => Some((
+                host.on_disk(source),
+                Device {
+                    major: *major,
+                    minor: *minor,
+                },
+            )),
             _ => None,
         })
         .collect();
-    if devices.is_empty() {
+    if nodes.is_empty() {
         return Ok(Added::default());
     }
+    let devices: Vec<Device> = nodes.iter().map(|(_, device)| *device).collect();
     let text = container
         .cgroup
         .try_clone()
-        .and_then(|f| read_bounded(f, 64 << 10));
+        .and_then(|f| read_bounded(f, GROUPS_LIMIT));
     let text = text.map_err(|e| failed(Code::Cgroup, "read the container's cgroup file", e))?;
-    let groups = Groups::parse(&String::from_utf8_lossy(&text));
+    let groups = Groups::parse(&text);
     let mut added = Added::default();
     match extend(&groups, &devices, &mut added) {
         Ok(()) => Ok(added),
         Err(Refused::Privilege(why)) => {
+            if let Some((node, _)) = nodes.iter().find(|(node, _)| is_denied(node)) {
+                return Err(Finding::new(
+                    Code::Cgroup,
+                    format!(
+                        "the container's device cgroup denies {}, and {why}",
+                        node.display()
+                    ),
+                    "register the hook as createRuntime, which has the runtime's privileges",
+                ));
+            }
             let what = "device rules of the container's control group".to_owned();
             receipt.skipped.push(Skipped { what, why });
             Ok(added)
@@ -90,11 +119,23 @@ pub(crate) fn allow(
     }
 }
 
-/// Both versions: a machine may have both, and either may hold the rules. What has none is left
-/// as it is.
+/// Whether the caller's own device cgroup, which in stage createContainer is the container's,
+/// denies a node. access(2) asks it without opening the device.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a node of the host's, looked at before the container is entered"
+)]
+fn is_denied(node: &Path) -> bool {
+    access(node, AccessFlags::R_OK | AccessFlags::W_OK) == Err(Errno::EPERM)
+}
+
+/// A machine may have both versions, and a runtime puts its rules into one of them.
 fn extend(groups: &Groups, devices: &[Device], added: &mut Added) -> Result<(), Refused> {
-    if let Some((controllers, path)) = &groups.devices {
-        added.v1 = v1::allow(find::v1(controllers, path)?, devices)?;
+    if let Some(hierarchy) = &groups.devices {
+        added.v1 = v1::allow(find::v1(hierarchy)?, devices)?;
+    }
+    if added.v1.is_some() {
+        return Ok(());
     }
     if let Some(path) = &groups.unified {
         added.v2 = v2::allow(find::v2(path)?, devices)?;
@@ -114,69 +155,24 @@ impl Refused {
     pub(crate) fn new(what: impl std::fmt::Display, error: impl Into<std::io::Error>) -> Refused {
         let error = error.into();
         match error.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) if !in_initial_user_namespace() => Refused::Privilege(
-                format!("{what}: {error}: no privilege over the host's control groups"),
-            ),
+            Some(libc::EPERM | libc::EACCES) if !is_host_root() => Refused::Privilege(format!(
+                "{what}: {error}: no privilege over the host's control groups"
+            )),
             _ => Refused::Failed(failed(Code::Cgroup, what, error)),
         }
     }
 }
 
-/// Whether the caller's user namespace maps every id to itself (user_namespaces(7)).
-fn in_initial_user_namespace() -> bool {
+/// Whether the caller is root of the first user namespace, which maps every id to itself
+/// (user_namespaces(7)).
+#[allow(clippy::disallowed_methods, reason = "our own file of procfs")]
+fn is_host_root() -> bool {
+    if !geteuid().is_root() {
+        return false;
+    }
     let map = File::open("/proc/self/uid_map").and_then(|f| read_bounded(f, 4096));
     map.is_ok_and(|m| {
         let text = String::from_utf8_lossy(&m).into_owned();
         text.split_whitespace().eq(["0", "0", "4294967295"])
     })
-}
-
-/// A process's groups.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Groups {
-    /// Version 1's hierarchy with the devices controller: all its controllers, and the path.
-    devices: Option<(Vec<String>, String)>,
-    /// The path in version 2's hierarchy.
-    unified: Option<String>,
-}
-
-impl Groups {
-    /// Parses /proc/PID/cgroup: lines `number:controllers:path` (cgroups(7)).
-    fn parse(text: &str) -> Groups {
-        let mut groups = Groups::default();
-        for line in text.lines() {
-            let mut fields = line.splitn(3, ':');
-            let (Some(number), Some(controllers), Some(path)) =
-                (fields.next(), fields.next(), fields.next())
-            else {
-                continue;
-            };
-            if number == "0" && controllers.is_empty() {
-                groups.unified = Some(path.to_owned());
-            } else if controllers.split(',').any(|c| c == "devices") {
-                let controllers = controllers.split(',').map(str::to_owned).collect();
-                groups.devices = Some((controllers, path.to_owned()));
-            }
-        }
-        groups
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn groups_of_both_versions() {
-        let hybrid = Groups::parse("5:devices:/c1\n1:name=systemd:/x\n0::/u\n");
-        assert_eq!(
-            hybrid.devices,
-            Some((vec!["devices".to_owned()], "/c1".to_owned()))
-        );
-        assert_eq!(hybrid.unified.as_deref(), Some("/u"));
-        let joined = Groups::parse("3:blkio,devices:/a:b\n");
-        assert_eq!(joined.devices.unwrap().1, "/a:b");
-        assert_eq!(Groups::parse("0::/\n").unified.as_deref(), Some("/"));
-        assert_eq!(Groups::parse("garbage\n:::\n"), Groups::default());
-    }
 }

@@ -4,7 +4,8 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::nodes::Nodes;
-use super::{PROC_DRIVER, Scope, field, mig, unreadable};
+use super::proc_driver::Information;
+use super::{PROC_DRIVER, Scope, mig, unreadable};
 use crate::capability::Capability::{Display, Graphics};
 use crate::finding::{Code, Finding};
 use crate::inventory::{DrmNode, Gpu};
@@ -35,15 +36,15 @@ pub(super) fn read(
     for name in names {
         let path = directory.join(&name).join("information");
         let text = files.read_text(&path).map_err(|e| unreadable(&path, &e))?;
-        let Some(minor) = field(&text, "Device Minor:").and_then(|v| v.parse().ok()) else {
+        let information = Information::parse(&text);
+        let Some(minor) = information.minor else {
             return Err(Finding::new(
                 Code::Malformed,
                 format!("{} has no 'Device Minor:' with a number", path.display()),
                 "reload the nvidia kernel module",
             ));
         };
-        let uuid = field(&text, "GPU UUID:").filter(|u| u.starts_with("GPU-") && !u.contains('?'));
-        if uuid.is_none() {
+        if information.uuid.is_none() {
             findings.push(Finding::new(
                 Code::Malformed,
                 format!(
@@ -57,9 +58,9 @@ pub(super) fn read(
         let instances = mig::instances(nodes, minor)?;
         gpus.push(Gpu {
             index: gpus.len() as u32,
-            uuid: uuid.map(str::to_ascii_lowercase).map(restore_prefix),
+            uuid: information.uuid,
             minor,
-            model: field(&text, "Model:").unwrap_or("unknown").to_owned(),
+            model: information.model.unwrap_or_else(|| "unknown".to_owned()),
             node: nodes.inspect(&format!("/dev/nvidia{minor}"), major, minor),
             proc_dir: directory.join(&name),
             drm: match scope.has(Graphics) || scope.has(Display) {
@@ -72,10 +73,6 @@ pub(super) fn read(
         });
     }
     Ok(gpus)
-}
-
-fn restore_prefix(lower: String) -> String {
-    lower.replacen("gpu-", "GPU-", 1)
 }
 
 /// The DRM nodes of the GPU at `bus_id`, matched by PCI address: /sys/bus/pci/devices/B/drm/*.

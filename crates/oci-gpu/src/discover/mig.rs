@@ -4,7 +4,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::nodes::Nodes;
-use super::{PROC_DRIVER, field, unreadable};
+use super::proc_driver::{capability_minor, capability_mode};
+use super::{PROC_DRIVER, unreadable};
 use crate::finding::{Code, Finding};
 use crate::inventory::{MigAccess, MigInstance};
 
@@ -60,13 +61,12 @@ fn numbered(nodes: &Nodes, directory: &Path, prefix: &str) -> Result<Vec<(u32, P
 fn access(nodes: &Nodes, file: PathBuf) -> Result<MigAccess, Finding> {
     let files = nodes.host.files();
     let text = files.read_text(&file).map_err(|e| unreadable(&file, &e))?;
-    let number = |key| field(&text, key).and_then(|v| v.parse::<u32>().ok());
-    match (number("DeviceFileMinor:"), nodes.majors.caps) {
+    match (capability_minor(&text), nodes.majors.caps) {
         (Some(minor), Some(major)) => Ok(MigAccess {
             proc_file: file,
             node: nodes.inspect(&format!("/dev/nvidia-caps/nvidia-cap{minor}"), major, minor),
             // A right that cannot be read is nobody's but root's.
-            mode: number("DeviceFileMode:").unwrap_or(0o400) & 0o777,
+            mode: capability_mode(&text).unwrap_or(0o400) & 0o777,
         }),
         (None, _) => Err(Finding::new(
             Code::Malformed,

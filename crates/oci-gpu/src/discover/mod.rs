@@ -16,6 +16,7 @@ mod gpus;
 mod libraries;
 mod mig;
 mod nodes;
+pub mod proc_driver;
 mod userland;
 mod version;
 
