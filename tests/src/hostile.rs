@@ -97,6 +97,9 @@ impl Case {
     }
 }
 
+/// A change of config.json.
+pub type Edit = Box<dyn Fn(&mut Value)>;
+
 /// A container to be, which a case spoils.
 pub struct Site<'a> {
     /// The bundle, not yet written.
@@ -110,7 +113,7 @@ pub struct Site<'a> {
     /// Further arguments of the probe.
     pub ask: Vec<String>,
     /// Changes config.json before it is written.
-    pub edit: Option<fn(&mut Value)>,
+    pub edit: Option<Edit>,
     /// Runs when the container is gone.
     pub after: Option<fn(&Path) -> Result<()>>,
 }

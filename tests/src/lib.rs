@@ -39,6 +39,7 @@ mod runtime_programs;
 pub mod scratch;
 pub mod setting;
 pub mod skip;
+pub mod standin;
 pub mod tree;
 
 /// A hash of `content`, for names and comparisons within one run of one toolchain.
