@@ -51,7 +51,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args, log: &mut Log) -> Result<(), Finding> {
-    let mut guard = Guard::new()?;
+    let guard = Guard::new()?;
     if args.stage == Stage::Poststop {
         // All that was given lived in the container's namespaces and control group.
         return Ok(());
