@@ -36,10 +36,12 @@ pub mod probe;
 pub mod rootfs;
 pub mod runtime;
 mod runtime_programs;
+pub mod scene;
 pub mod scratch;
 pub mod setting;
 pub mod skip;
 pub mod standin;
+pub mod strace;
 pub mod tree;
 
 /// A hash of `content`, for names and comparisons within one run of one toolchain.

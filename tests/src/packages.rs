@@ -11,10 +11,12 @@ pub const NEEDED: &[&str] = &[
     "apt",        // other packages
     "crun",       // runtime under test
     "dpkg",       // unpacks packages
+    "e2fsprogs",  // chattr, for immutable directories
     "gcc",        // the probe
     "libc6-dev",  // the probe's headers
     "patchelf",   // runtimes of newer releases with the C library of theirs
     "runc",       // runtime under test
+    "strace",     // what the hook calls, and errors in these calls
     "util-linux", // unshare
 ];
 
@@ -47,8 +49,7 @@ mod tests {
 
     #[test]
     fn only_installed_packages_count() {
-        let list =
-            "apt ii \ncrun un \ngcc ii \nlibc6-dev ii \nrunc rc \nutil-linux ii \ndpkg ii \n";
+        let list = "apt ii \ncrun un \ne2fsprogs ii \ngcc ii \nlibc6-dev ii \nrunc rc \nutil-linux ii \ndpkg ii \nstrace ii \n";
         assert_eq!(not_installed(list), ["crun", "patchelf", "runc"]);
     }
 }

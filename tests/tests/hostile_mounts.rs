@@ -8,13 +8,12 @@ use std::path::Path;
 
 use oci_gpu_tests::binaries;
 use oci_gpu_tests::error::{Context, Result};
-use oci_gpu_tests::gpu::GpuHost;
 use oci_gpu_tests::hostile::Expect::{By, Refused, RuntimeDecides, Works};
-use oci_gpu_tests::hostile::{Arena, Case, HOST, Site, VERSION, case, libcuda};
-use oci_gpu_tests::rootfs::{Kind, image};
+use oci_gpu_tests::hostile::{Arena, Case, Site, VERSION, case, libcuda};
+use oci_gpu_tests::rootfs::Kind;
 use oci_gpu_tests::runtime::Engine;
+use oci_gpu_tests::scene::Scene;
 use oci_gpu_tests::skip;
-use oci_gpu_tests::standin::{Ground, Snapshot, StandIn};
 use serde_json::json;
 
 fn library() -> String {
@@ -336,59 +335,10 @@ fn no_mount_appears_on_the_host() {
     Arena::new().unwrap().check(PROPAGATION).unwrap();
 }
 
-/// A host, and containers without a runtime.
-struct Scene {
-    host: GpuHost,
-    ground: Ground,
-}
-
-impl Scene {
-    fn new() -> Scene {
-        let host = GpuHost::new(HOST).unwrap();
-        let image = image(&host.setting.debs, Kind::Bookworm).unwrap();
-        let bundle = host.setting.dir.path().join("standin");
-        let ground = Ground::new(&bundle, &image, &["NVIDIA_VISIBLE_DEVICES=0"]).unwrap();
-        Scene { host, ground }
-    }
-
-    /// The hook in a container that `commands` prepare: before, after, and what it said.
-    fn run(&self, commands: &str, before: &[&str]) -> (Snapshot, Snapshot, std::process::Output) {
-        let container = StandIn::prepared(&self.ground, commands).unwrap();
-        let first = container.snapshot().unwrap();
-        let state = container.state();
-        let output = self
-            .host
-            .call_by(before, &["createRuntime"], state.as_bytes())
-            .unwrap();
-        let then = container.snapshot().unwrap();
-        (first, then, output)
-    }
-
-    fn refused(&self, what: &str, commands: &str, before: &[&str], words: &[&str]) {
-        let (first, then, output) = self.run(commands, before);
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{what}: {said}");
-        assert_eq!(said.lines().count(), 1, "{what}: {said}");
-        for word in words {
-            assert!(said.contains(word), "{what}: {word} in {said}");
-        }
-        assert_eq!(first.changes_to(&then), [""; 0], "{what}");
-        self.host.assert_untouched().unwrap();
-    }
-
-    fn works(&self, what: &str, commands: &str) -> (Snapshot, Snapshot) {
-        let (first, then, output) = self.run(commands, &[]);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{what}: {said}");
-        self.host.assert_untouched().unwrap();
-        (first, then)
-    }
-}
-
 /// A user's mount on a library's place, and then a failure: what is undone is ours alone.
 #[test]
 fn undoing_leaves_the_mounts_of_others() {
-    let scene = Scene::new();
+    let scene = Scene::new(Kind::Bookworm).unwrap();
     let library = format!("usr/lib/x86_64-linux-gnu/{}", libcuda());
     scene.refused(
         "29 a user's mount on the library, and then a failure",
@@ -398,19 +348,22 @@ fn undoing_leaves_the_mounts_of_others() {
         ),
         &[],
         &["OG0605", "it is a directory"],
-    );
+    )
+    .unwrap();
 }
 
 /// Our mounts have their own attributes, whatever the root's are.
 #[test]
 fn a_root_without_programs_or_devices() {
-    let scene = Scene::new();
+    let scene = Scene::new(Kind::Bookworm).unwrap();
     for attributes in ["noexec", "nodev", "nosuid,nodev,noexec"] {
         let commands = format!(
             "mount --bind $root $root; mount -o remount,bind,{attributes} $root; mount -t proc proc $root/proc; mount -t tmpfs tmpfs $root/dev"
         );
-        let (first, then) = scene.works(&format!("32 {attributes}"), &commands);
-        let added = first.mounts.changes_to(&then.mounts);
+        let ran = scene
+            .works(&format!("32 {attributes}"), &commands, &[])
+            .unwrap();
+        let added = ran.first.mounts.changes_to(&ran.then.mounts);
         let added = |name: &str| -> Vec<String> {
             let line = added.iter().find(|l| l.contains(name)).unwrap();
             let options = line.split(' ').nth(3).unwrap();
@@ -427,16 +380,18 @@ fn a_root_without_programs_or_devices() {
 /// statx(2) does not tell mounts apart.
 #[test]
 fn a_volume_is_told_apart_without_statx() {
-    let scene = Scene::new();
+    let scene = Scene::new(Kind::Bookworm).unwrap();
     let deny = binaries::deny().unwrap();
     let deny = deny.to_str().unwrap();
     for error in ["ENOSYS", "EPERM"] {
-        scene.refused(
-            &format!("30 a volume of the same device, statx: {error}"),
-            "mkdir $root/vol; mount --bind $root/vol $root/usr/lib/x86_64-linux-gnu",
-            &[deny, &format!("statx={error}")],
-            &["OG0602", "lies on a volume"],
-        );
+        scene
+            .refused(
+                &format!("30 a volume of the same device, statx: {error}"),
+                "mkdir $root/vol; mount --bind $root/vol $root/usr/lib/x86_64-linux-gnu",
+                &[deny, &format!("statx={error}")],
+                &["OG0602", "lies on a volume"],
+            )
+            .unwrap();
     }
 }
 
@@ -451,11 +406,11 @@ fn many_mounts(count: u64) -> String {
 
 #[test]
 fn ten_thousand_mounts() {
-    let scene = Scene::new();
-    let (first, then) = scene.works("34", &many_mounts(10_000));
-    assert!(first.mounts.count() > 10_000, "{}", first.mounts.count());
-    let added = then.mounts.count() - first.mounts.count();
-    assert!(added > 10, "{added}");
+    let scene = Scene::new(Kind::Bookworm).unwrap();
+    let ran = scene.works("34", &many_mounts(10_000), &[]).unwrap();
+    let before = ran.first.mounts.count();
+    assert!(before > 10_000, "{before}");
+    assert!(ran.then.mounts.count() > before + 10);
 }
 
 /// The limit of mounts of the namespace (fs.mount-max, which stays as it is) is reached before the
@@ -470,7 +425,7 @@ fn the_limit_of_mounts() {
             "fs.mount-max is above 200,000: so many mounts take too long to make"
         );
     }
-    let scene = Scene::new();
+    let scene = Scene::new(Kind::Bookworm).unwrap();
     for free in [0, 9] {
         // Ever smaller trees until not even one mount fits; then some go again.
         let fill = format!(
@@ -483,19 +438,21 @@ fn the_limit_of_mounts() {
              n=0; while mkdir $bundle/rest/t$n; mount --bind $bundle $bundle/rest/t$n 2>/dev/null; do n=$((n + 1)); done
              for i in $(seq 1 {free}); do umount $bundle/rest/s$i; done; cd /"
         );
-        scene.refused(
-            &format!("35 {free} mounts short of the limit"),
-            &fill,
-            &[],
-            &["OG0603", "No space left", "fs.mount-max"],
-        );
+        scene
+            .refused(
+                &format!("35 {free} mounts short of the limit"),
+                &fill,
+                &[],
+                &["OG0603", "No space left", "fs.mount-max"],
+            )
+            .unwrap();
     }
 }
 
 /// Paths of the root that are no container's. The state's process is a container all the same.
 #[test]
 fn roots_that_are_no_containers() {
-    let scene = Scene::new();
+    let scene = Scene::new(Kind::Bookworm).unwrap();
     let bundle = &scene.ground.bundle;
     symlink("/", bundle.join("to-host")).unwrap();
     symlink("rootfs/etc", bundle.join("to-part")).unwrap();
@@ -530,9 +487,13 @@ fn roots_that_are_no_containers() {
         scene.ground.write(&config).unwrap();
     };
     with_root("link/link/rootfs");
-    scene.works("37 links on the way to the root", "true");
+    scene
+        .works("37 links on the way to the root", "true", &[])
+        .unwrap();
     for (path, words) in cases {
         with_root(path);
-        scene.refused(&format!("38 root.path {path:?}"), "true", &[], words);
+        scene
+            .refused(&format!("38 root.path {path:?}"), "true", &[], words)
+            .unwrap();
     }
 }
