@@ -40,7 +40,13 @@ impl Guard {
     /// (crun blocks nearly everything), umask (crun's is 0), working directory.
     pub(crate) fn new() -> Result<Guard, Finding> {
         let broken = |what: &str, e: std::io::Error| {
-            Finding::new(Code::Privilege, format!("{what}: {e}"), "")
+            let (code, remedy) = match e.raw_os_error() {
+                Some(nix::libc::EMFILE) => {
+                    (Code::Limit, "raise the limit of open files (RLIMIT_NOFILE)")
+                }
+                _ => (Code::Privilege, ""),
+            };
+            Finding::new(code, format!("{what}: {e}"), remedy)
         };
         oci_gpu_sys::process::clear_environment();
         oci_gpu_sys::process::close_from(3)

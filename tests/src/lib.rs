@@ -24,6 +24,7 @@ pub mod apt_sources;
 pub mod binaries;
 pub mod bundle;
 pub mod cache;
+pub mod canary;
 pub mod debs;
 pub mod driver;
 pub mod error;

@@ -196,7 +196,7 @@ impl Drop for StandIn {
     }
 }
 
-/// A control group whose rules allow /dev/null only; `None` where the machine has no version 1.
+/// A control group whose rules allow /dev/null and /dev/fuse only; `None` where the machine has no version 1.
 fn group() -> Result<Option<PathBuf>> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     if !Path::new(DEVICES).join("devices.allow").exists() {
@@ -209,7 +209,9 @@ fn group() -> Result<Option<PathBuf>> {
     ));
     fs::create_dir(&group).during("make a control group")?;
     fs::write(group.join("devices.deny"), "a").during("write devices.deny")?;
-    fs::write(group.join("devices.allow"), "c 1:3 rwm").during("write devices.allow")?;
+    for device in ["c 1:3 rwm", "c 10:229 rwm"] {
+        fs::write(group.join("devices.allow"), device).during("write devices.allow")?;
+    }
     Ok(Some(group))
 }
 
