@@ -38,6 +38,10 @@ pub(crate) struct Guard {
 impl Guard {
     /// Frees the process of what its caller left in it: environment, descriptors, signal mask
     /// (crun blocks nearly everything), umask (crun's is 0), working directory.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "chdir to / before anything of a container is known"
+    )]
     pub(crate) fn new() -> Result<Guard, Finding> {
         let broken = |what: &str, e: std::io::Error| {
             let (code, remedy) = match e.raw_os_error() {

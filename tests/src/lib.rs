@@ -28,6 +28,7 @@ pub mod canary;
 pub mod debs;
 pub mod driver;
 pub mod error;
+pub mod explained;
 pub mod gpu;
 pub mod hostile;
 pub mod leftovers;
@@ -40,10 +41,12 @@ mod runtime_programs;
 pub mod scene;
 pub mod scratch;
 pub mod setting;
+pub mod sim;
 pub mod skip;
 pub mod standin;
 pub mod strace;
 pub mod tree;
+pub mod vm;
 
 /// A hash of `content`, for names and comparisons within one run of one toolchain.
 pub fn hash(content: &[u8]) -> u64 {

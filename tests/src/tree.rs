@@ -5,6 +5,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::{Gid, Uid, fchownat};
+
 use crate::error::{Context, Result};
 use crate::hash;
 
@@ -161,6 +164,31 @@ impl Entry {
             .collect();
         differs.join(", ")
     }
+}
+
+/// Gives everything below `directory`, and itself, to the user and the group `id`; links are not
+/// followed.
+///
+/// # Errors
+/// Where that fails.
+pub fn give(directory: &Path, id: u32) -> Result<()> {
+    let (user, group) = (Some(Uid::from_raw(id)), Some(Gid::from_raw(id)));
+    fchownat(
+        AT_FDCWD,
+        directory,
+        user,
+        group,
+        AtFlags::AT_SYMLINK_NOFOLLOW,
+    )
+    .during(format_args!("chown {}", directory.display()))?;
+    let facts =
+        fs::symlink_metadata(directory).during(format_args!("stat {}", directory.display()))?;
+    if facts.is_dir() {
+        for entry in fs::read_dir(directory).during(format_args!("list {}", directory.display()))? {
+            give(&entry.during("list a directory")?.path(), id)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -193,7 +193,7 @@ fn a_hook_that_is_linked_dynamically_would_load_the_library() {
 }
 
 /// Calls the hook by a line of shell, in which `"$@"` is the hook.
-fn by_shell<'a>(line: &'a str) -> [&'a str; 4] {
+fn by_shell(line: &str) -> [&str; 4] {
     ["sh", "-c", line, "sh"]
 }
 

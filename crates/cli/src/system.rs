@@ -8,7 +8,7 @@ use clap::Subcommand as ClapSubcommand;
 use nix::fcntl::{AT_FDCWD, renameat};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::{Gid, Uid, chown, unlink};
-use oci_gpu::discover::{KernelNodes, kernel_nodes};
+use oci_gpu::discover::{KernelNode, kernel_nodes};
 use oci_gpu::finding::{Code, Finding};
 use oci_gpu::inventory::{DeviceFileParams, DeviceNode, NodeState};
 use serde::Serialize;
@@ -43,16 +43,15 @@ pub(crate) fn run(
 ) -> Result<ExitCode, Finding> {
     let Command::CreateDeviceNodes { dry_run } = command;
     let (host, _) = global.host()?;
-    let KernelNodes { nodes, owner } = kernel_nodes(&host)?;
     let mut all = Vec::new();
-    for node in &nodes {
+    for KernelNode { node, owner } in &kernel_nodes(&host)? {
         let (action, why) = match &node.state {
             NodeState::Present => ("present", None),
             NodeState::Missing => ("created", None),
             NodeState::Wrong(why) => ("replaced", Some(why.clone())),
         };
         if action != "present" && !dry_run {
-            make(&host.on_disk(&node.path), node, owner)?;
+            make(&host.on_disk(&node.path), node, *owner)?;
         }
         let path = node.path.clone();
         all.push(Made {

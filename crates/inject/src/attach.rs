@@ -9,6 +9,11 @@
 //!
 //! Never by a path of the container: mount(2) gets /proc/self/fd/N of descriptors that were checked.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "its paths are our own in /proc/self, and a host file's, checked once it is open"
+)]
+
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;

@@ -237,6 +237,10 @@ fn become_root() -> Result<(), Errno> {
 }
 
 /// The host's procfs, which must be one: a directory of the image would tell lies.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the host's /proc, checked once it is open"
+)]
 fn proc_directory() -> Result<OwnedFd, Finding> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let proc = nix::fcntl::open("/proc", flags, Mode::empty())
@@ -252,6 +256,10 @@ fn proc_directory() -> Result<OwnedFd, Finding> {
     Ok(proc)
 }
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the root below which all else is resolved"
+)]
 fn here_root() -> Result<OwnedFd, Finding> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     nix::fcntl::open("/", flags, Mode::empty()).map_err(|e| failed(Code::Enter, "open /", e))

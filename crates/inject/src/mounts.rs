@@ -1,5 +1,10 @@
 //! Whose the mounts below a container's root are: its own, or volumes that others see as well.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "files of our own process in the host's procfs"
+)]
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};

@@ -102,6 +102,10 @@ fn create(directory: BorrowedFd<'_>) -> Result<(Flock<File>, OsString), Errno> {
 }
 
 /// Removes what a hook left that was killed; not what another one holds, and no directory.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "our own path in /proc/self/fd, of a file that was resolved and checked"
+)]
 fn remove_leftover(directory: BorrowedFd<'_>, name: &OsStr) {
     let Ok(found) = entry(directory, name, OFlag::O_PATH) else {
         return;
@@ -138,6 +142,7 @@ fn holds(directory: BorrowedFd<'_>, name: &OsStr, points_to: &Path) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "trees of the tests' own")]
 mod tests {
     use super::*;
     use std::fs;

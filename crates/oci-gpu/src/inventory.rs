@@ -155,6 +155,8 @@ pub struct MigAccess {
     pub proc_file: PathBuf,
     /// /dev/nvidia-caps/nvidia-capN.
     pub node: DeviceNode,
+    /// Permission bits that the kernel module wants the node to have: 0400 for MIG configuration.
+    pub mode: u32,
 }
 
 /// What a control node is for; decides who gets it.

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::marker::PhantomData;
 use std::path::{Component, Path, PathBuf};
 
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
@@ -13,6 +12,7 @@ use serde::de::{self, Deserialize, Deserializer};
 
 use super::{CONFIG_LIMIT, Container, Mount};
 use crate::finding::{Code, Finding, quote};
+use crate::json::{Named, Object};
 
 const REMEDY: &str = "correct the bundle's config.json as the OCI runtime specification has it";
 
@@ -35,32 +35,6 @@ members! {
     annotations: Option<BTreeMap<String, String>> = "annotations";
     namespaces: Option<Vec<Object<Namespace>>> = "linux.namespaces";
     mount_label: Option<String> = "linux.mountLabel";
-}
-
-/// A JSON object only: a derived `Deserialize` would take an array for one.
-#[derive(Default)]
-struct Object<T>(T);
-
-trait Named {
-    const NAME: &'static str;
-}
-
-impl<'de, T: Deserialize<'de> + Named> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Object<T>, D::Error> {
-        struct Visitor<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de> + Named> de::Visitor<'de> for Visitor<T> {
-            type Value = Object<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{} as an object", T::NAME)
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
-            }
-        }
-        from.deserialize_map(Visitor(PhantomData))
-    }
 }
 
 macro_rules! named {

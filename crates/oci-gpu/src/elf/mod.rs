@@ -11,6 +11,7 @@ mod window;
 
 pub use versions::{VersionNeed, version_needs};
 
+use std::fmt;
 use std::io;
 
 use goblin::elf::dynamic::{DT_NEEDED, DT_RPATH, DT_RUNPATH, DT_SONAME};
@@ -53,6 +54,18 @@ pub enum Machine {
     Aarch64,
     /// Another one, by its number.
     Other(u16),
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Machine::X86 => f.write_str("i386"),
+            Machine::X86_64 => f.write_str("x86-64"),
+            Machine::Arm => f.write_str("ARM"),
+            Machine::Aarch64 => f.write_str("AArch64"),
+            Machine::Other(number) => write!(f, "ELF machine {number}"),
+        }
+    }
 }
 
 /// What a dynamic ELF file says of itself.

@@ -165,8 +165,9 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Adds an action, unless its place in the container is taken: the first one has it.
-    fn add(&mut self, what: Operation, required: bool, why: String) {
+    /// Adds an action, unless its place in the container is taken: the first one has it. Whether it
+    /// was added.
+    fn add(&mut self, what: Operation, required: bool, why: String) -> bool {
         let taken = what
             .target()
             .is_some_and(|target| self.actions.iter().any(|a| a.what.target() == Some(target)));
@@ -178,6 +179,7 @@ impl Plan {
             }),
             true => self.skip(what.describe(), "another file of the driver has its place"),
         }
+        !taken
     }
 
     fn skip(&mut self, what: impl Into<String>, why: impl Into<String>) {
