@@ -56,7 +56,8 @@ fn restricted_clone(
     disk: &Path,
     attributes: u64,
 ) -> std::io::Result<OwnedFd> {
-    let home = File::open("/proc/self/ns/mnt")?;
+    // Of this thread, which a caller with several may have moved.
+    let home = File::open("/proc/thread-self/ns/mnt")?;
     unshare(CloneFlags::CLONE_NEWNS)?;
     let made = || -> std::io::Result<OwnedFd> {
         let none = None::<&str>;
