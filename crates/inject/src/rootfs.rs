@@ -2,7 +2,7 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
@@ -28,6 +28,8 @@ pub(crate) struct Rootfs {
     root: OwnedFd,
     mount: Option<u64>,
     mounts: Vec<Mount>,
+    /// The SELinux context of file systems that are made for the container.
+    pub(crate) label: Option<CString>,
     listed: OnceCell<Listed>,
     writable: OnceCell<OwnedFd>,
     // Some fifty files lie in five directories: each is resolved once, and held.
@@ -84,6 +86,7 @@ impl Rootfs {
             mount: mounts::id(root.as_fd()),
             root,
             mounts: mounts.to_vec(),
+            label: None,
             listed: OnceCell::new(),
             writable: OnceCell::new(),
             directories: RefCell::default(),
