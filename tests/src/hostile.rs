@@ -97,6 +97,9 @@ impl Case {
     }
 }
 
+/// A change of config.json.
+pub type Edit = Box<dyn Fn(&mut Value)>;
+
 /// A container to be, which a case spoils.
 pub struct Site<'a> {
     /// The bundle, not yet written.
@@ -110,12 +113,30 @@ pub struct Site<'a> {
     /// Further arguments of the probe.
     pub ask: Vec<String>,
     /// Changes config.json before it is written.
-    pub edit: Option<fn(&mut Value)>,
+    pub edit: Option<Edit>,
     /// Runs when the container is gone.
     pub after: Option<fn(&Path) -> Result<()>>,
 }
 
-impl Site<'_> {
+impl<'a> Site<'a> {
+    /// A container of `bundle`, not spoiled yet.
+    pub fn new(
+        bundle: &'a mut Bundle,
+        runtime: &'a mut Runtime,
+        host: &'a GpuHost,
+        outside: PathBuf,
+    ) -> Site<'a> {
+        Site {
+            bundle,
+            runtime,
+            host,
+            outside,
+            ask: Vec::new(),
+            edit: None,
+            after: None,
+        }
+    }
+
     /// Where `path` of the image is.
     pub fn path(&self, path: &str) -> PathBuf {
         self.bundle.rootfs.on_host(path)
@@ -302,15 +323,7 @@ impl Arena {
         let mut bundle = self.host.bundle(case.kind, &["NVIDIA_VISIBLE_DEVICES=0"])?;
         let outside = plant(&bundle.dir)?;
         self.host.setting.probe.install(&bundle.rootfs)?;
-        let mut site = Site {
-            bundle: &mut bundle,
-            runtime: &mut runtime,
-            host: &self.host,
-            outside,
-            ask: Vec::new(),
-            edit: None,
-            after: None,
-        };
+        let mut site = Site::new(&mut bundle, &mut runtime, &self.host, outside);
         (case.make)(&mut site)?;
         let Site {
             outside,

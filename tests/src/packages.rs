@@ -13,12 +13,14 @@ pub const NEEDED: &[&str] = &[
     "cpio",            // their root
     "crun",            // runtime under test
     "dpkg",            // unpacks packages
+    "e2fsprogs",       // chattr, for immutable directories
     "gcc",             // the probe
     "libc6-dev",       // the probe's headers
     "podman",          // engine under test
     "qemu-system-x86", // virtual machines
     "patchelf",        // runtimes of newer releases with the C library of theirs
     "runc",            // runtime under test
+    "strace",          // what the hook calls, and errors in these calls
     "util-linux",      // unshare
 ];
 

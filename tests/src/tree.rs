@@ -78,6 +78,24 @@ impl Tree {
         changes
     }
 
+    /// Leaves out every directory that `unchanged` is in, at the same path and with the same
+    /// permissions and owner: what an overlay makes in its layer before it makes anything in it.
+    ///
+    /// # Errors
+    /// Where a directory of `unchanged` cannot be read.
+    pub fn without_copies_of(mut self, unchanged: &Path) -> Result<Tree> {
+        let mut copies = Vec::new();
+        for (path, found) in self.0.iter().filter(|(_, e)| e.mode & FORMAT == DIRECTORY) {
+            let there = unchanged.join(path);
+            if there.is_dir() {
+                let original = entry(&there).during(format_args!("read {}", there.display()))?;
+                copies.extend((original == *found).then(|| path.clone()));
+            }
+        }
+        self.0.retain(|path, _| !copies.contains(path));
+        Ok(self)
+    }
+
     /// The paths whose last component has `part` in it.
     pub fn names_with(&self, part: &str) -> Vec<&Path> {
         let has = |path: &&PathBuf| {

@@ -419,7 +419,7 @@ const DIRECTORIES: &[Case] = &[
         "/proc/driver/nvidia is the image's own directory, and no procfs is mounted",
         |site| {
             site.file("/proc/driver/nvidia/params", "the image's own")?;
-            site.edit = Some(without_procfs);
+            site.edit = Some(Box::new(without_procfs));
             Ok(())
         },
         Refused(&["OG0602", "/proc/driver/nvidia", "is not in procfs"]),
@@ -430,7 +430,7 @@ const DIRECTORIES: &[Case] = &[
         "/proc/driver/nvidia is the image's own file, and no procfs is mounted",
         |site| {
             site.file("/proc/driver/nvidia", "the image's own")?;
-            site.edit = Some(without_procfs);
+            site.edit = Some(Box::new(without_procfs));
             Ok(())
         },
         Refused(&["OG0602", "/proc/driver/nvidia", "Not a directory"]),
@@ -440,7 +440,7 @@ const DIRECTORIES: &[Case] = &[
         "/proc/driver/nvidia is the image's own link, and no procfs is mounted",
         |site| {
             site.link("/proc/driver/nvidia", "/etc")?;
-            site.edit = Some(without_procfs);
+            site.edit = Some(Box::new(without_procfs));
             Ok(())
         },
         Refused(&["OG0602", "/proc/driver/nvidia", "is not in procfs"]),
