@@ -7,9 +7,8 @@ use std::path::PathBuf;
 
 use oci_gpu::container::{CONFIG_LIMIT, Container};
 use oci_gpu::finding::{Code, Finding};
+use oci_gpu::state::State;
 use oci_gpu_inject::rootfs_path;
-
-use crate::state::State;
 
 /// What the bundle says.
 #[derive(Debug)]
@@ -20,6 +19,10 @@ pub(crate) struct Bundle {
 }
 
 /// The bytes of config.json in the state's bundle.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the engine's file, whose path the runtime gave"
+)]
 pub(crate) fn read(state: &State) -> Result<Vec<u8>, Finding> {
     let path = state.bundle.join("config.json");
     let refused = |why: String| {

@@ -42,6 +42,7 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_exit_group,
     libc::SYS_fchmod,
     libc::SYS_fcntl,
+    libc::SYS_flock,
     libc::SYS_fsconfig,
     libc::SYS_fsmount,
     libc::SYS_fsopen,

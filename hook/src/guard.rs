@@ -22,6 +22,10 @@ const LAST_RESORT: u32 = 10;
 /// Largest file that the hook writes, in bytes: an ld.so.cache, with room.
 const FILE_SIZE: u64 = 16 << 20;
 
+/// Memory that is set aside, in bytes: several times what a plan, a message and a usual ld.so.cache
+/// take, and less than the most that glibc's allocator takes from the heap (32 MiB).
+const MEMORY: usize = 16 << 20;
+
 /// Signals by which runtimes and administrators stop a hook.
 const STOP: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
 
@@ -34,14 +38,25 @@ pub(crate) struct Guard {
 impl Guard {
     /// Frees the process of what its caller left in it: environment, descriptors, signal mask
     /// (crun blocks nearly everything), umask (crun's is 0), working directory.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "chdir to / before anything of a container is known"
+    )]
     pub(crate) fn new() -> Result<Guard, Finding> {
         let broken = |what: &str, e: std::io::Error| {
-            Finding::new(Code::Privilege, format!("{what}: {e}"), "")
+            let (code, remedy) = match e.raw_os_error() {
+                Some(nix::libc::EMFILE) => {
+                    (Code::Limit, "raise the limit of open files (RLIMIT_NOFILE)")
+                }
+                _ => (Code::Privilege, ""),
+            };
+            Finding::new(code, format!("{what}: {e}"), remedy)
         };
         oci_gpu_sys::process::clear_environment();
         oci_gpu_sys::process::close_from(3)
             .map_err(|e| broken("close inherited descriptors", e))?;
         oci_gpu_sys::process::alarm(LAST_RESORT);
+        set_memory_aside()?;
         // Nobody but root may look into this process, and nothing that it might execute gains
         // anything.
         prctl::set_dumpable(false).map_err(|e| broken("prctl PR_SET_DUMPABLE", e.into()))?;
@@ -67,7 +82,7 @@ impl Guard {
     }
 
     /// Why the work must end now, if it must.
-    pub(crate) fn interrupted(&mut self) -> Option<Finding> {
+    pub(crate) fn interrupted(&self) -> Option<Finding> {
         if let Ok(Some(info)) = self.signals.read_signal() {
             let name = Signal::try_from(info.ssi_signo as i32).map_or("a signal", Signal::as_str);
             return Some(Finding::new(
@@ -79,17 +94,19 @@ impl Guard {
         (Instant::now() > self.deadline).then(late)
     }
 
-    /// Waits until `file` has something to read, or the deadline.
+    /// Waits until `file` has something to read, or a reason to end comes.
     pub(crate) fn wait_for(&self, file: impl AsFd) -> Result<(), Finding> {
         loop {
-            let left = self.deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(late());
+            if let Some(reason) = self.interrupted() {
+                return Err(reason);
             }
+            let left = self.deadline.saturating_duration_since(Instant::now());
             let timeout =
                 PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
-            let mut files = [PollFd::new(file.as_fd(), PollFlags::POLLIN)];
-            if poll(&mut files, timeout).is_ok_and(|ready| ready > 0) {
+            let mut files =
+                [file.as_fd(), self.signals.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            let ready = poll(&mut files, timeout).is_ok_and(|ready| ready > 0);
+            if ready && files[1].any() != Some(true) {
                 return Ok(());
             }
         }
@@ -104,6 +121,27 @@ impl Guard {
             let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
         }
     }
+}
+
+/// Makes the heap large enough beforehand: an allocation that fails ends the process where it is,
+/// with nothing undone.
+///
+/// glibc's allocator maps the first block and gives it back; it then counts blocks of that size as
+/// ordinary, takes the second one from the heap, and keeps it there (mallopt(3), dynamic
+/// M_MMAP_THRESHOLD). No page of it is touched.
+fn set_memory_aside() -> Result<(), Finding> {
+    for _ in 0..2 {
+        let mut block: Vec<u8> = Vec::new();
+        block.try_reserve_exact(MEMORY).map_err(|e| {
+            Finding::new(
+                Code::Limit,
+                format!("set {} MiB of memory aside: {e}", MEMORY >> 20),
+                "raise the limit of the address space (RLIMIT_AS) of the runtime",
+            )
+        })?;
+        drop(std::hint::black_box(block));
+    }
+    Ok(())
 }
 
 fn late() -> Finding {

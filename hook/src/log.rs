@@ -27,6 +27,10 @@ pub(crate) struct Log {
 
 impl Log {
     /// From now on messages are about `container`, and go to the file as well.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the host's directory, before the container is entered"
+    )]
     pub(crate) fn open(&mut self, container: &str, host: &Host, path: Option<&Path>) {
         self.container = container.to_owned();
         let path = host.on_disk(path.unwrap_or(Path::new(DEFAULT)));

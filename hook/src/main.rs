@@ -51,7 +51,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args, log: &mut Log) -> Result<(), Finding> {
-    let mut guard = Guard::new()?;
+    let guard = Guard::new()?;
     if args.stage == Stage::Poststop {
         // All that was given lived in the container's namespaces and control group.
         return Ok(());
@@ -82,10 +82,12 @@ fn run(args: &Args, log: &mut Log) -> Result<(), Finding> {
     let host = config.apply_to(host);
     let inventory = discover_within(&host, &Scope::of(&request))?;
     let grant = select(&inventory, &request)?;
+    let mounts = &bundle.container.mounts;
     let container = match args.stage {
-        Stage::CreateContainer => Container::here(&bundle.rootfs)?,
-        _ => Container::of_process(state.pid, &bundle.rootfs)?,
+        Stage::CreateContainer => Container::here(&bundle.rootfs, mounts)?,
+        _ => Container::of_process(state.pid, &bundle.rootfs, mounts)?,
     };
+    let container = container.with_mount_label(bundle.container.mount_label.as_deref());
     let plan = Plan::new(&inventory, &grant, &container.facts())?;
     let devices = match config.no_cgroups {
         true => Devices::Leave,

@@ -134,10 +134,21 @@ impl GpuHost {
     /// # Errors
     /// Where it cannot be started.
     pub fn call(&self, arguments: &[&str], state: &[u8]) -> Result<std::process::Output> {
-        let mut child = Command::new(&self.hook)
-            .arg("--host-root")
-            .arg(&self.root)
-            .args(arguments)
+        self.call_by(&[], arguments, state)
+    }
+
+    /// The same with a program and its arguments before the hook's path, which runs it.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn call_by(
+        &self,
+        before: &[&str],
+        arguments: &[&str],
+        state: &[u8],
+    ) -> Result<std::process::Output> {
+        let mut child = self
+            .command(before, arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -148,6 +159,20 @@ impl GpuHost {
             let _ = std::io::Write::write_all(&mut stdin, state);
         }
         child.wait_with_output().during("wait for the hook")
+    }
+
+    /// The hook, not yet started, by the program of `before` if there is one.
+    pub fn command(&self, before: &[&str], arguments: &[&str]) -> Command {
+        let mut command = match before {
+            [] => Command::new(&self.hook),
+            [program, more @ ..] => {
+                let mut command = Command::new(program);
+                command.args(more).arg(&self.hook);
+                command
+            }
+        };
+        command.arg("--host-root").arg(&self.root).args(arguments);
+        command
     }
 
     /// What the hook wrote to its log on the host, which it is free to make.

@@ -16,9 +16,26 @@ impl Mounts {
     /// # Errors
     /// Where it cannot be read.
     pub fn now() -> Result<Mounts> {
-        let text =
-            fs::read_to_string("/proc/self/mountinfo").during("read /proc/self/mountinfo")?;
+        Mounts::read("self")
+    }
+
+    /// The same of the mount namespace of another process.
+    ///
+    /// # Errors
+    /// As [`Mounts::now`].
+    pub fn of_process(pid: u32) -> Result<Mounts> {
+        Mounts::read(&pid.to_string())
+    }
+
+    fn read(process: &str) -> Result<Mounts> {
+        let path = format!("/proc/{process}/mountinfo");
+        let text = fs::read_to_string(&path).during(format_args!("read {path}"))?;
         Ok(Mounts(text.lines().map(without_numbers).collect()))
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
     }
 
     /// The mounts that differ in `after`: `+LINE` new, `-LINE` gone.

@@ -24,10 +24,13 @@ pub mod apt_sources;
 pub mod binaries;
 pub mod bundle;
 pub mod cache;
+pub mod canary;
 pub mod debs;
 pub mod driver;
 pub mod error;
+pub mod explained;
 pub mod gpu;
+pub mod hostile;
 pub mod leftovers;
 pub mod output;
 pub mod packages;
@@ -35,11 +38,15 @@ pub mod probe;
 pub mod rootfs;
 pub mod runtime;
 mod runtime_programs;
+pub mod scene;
 pub mod scratch;
 pub mod setting;
+pub mod sim;
 pub mod skip;
-pub mod stand_in;
+pub mod standin;
+pub mod strace;
 pub mod tree;
+pub mod vm;
 
 /// A hash of `content`, for names and comparisons within one run of one toolchain.
 pub fn hash(content: &[u8]) -> u64 {

@@ -1,13 +1,14 @@
 //! Images: small root file systems with the C library of a real release.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, lchown, symlink};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::cache;
 use crate::debs::Debs;
 use crate::error::{Context, Error, Result, run};
+use crate::tree::give;
 
 /// Part of the name of what is kept, so that a change of the recipe below makes it anew.
 const RECIPE: u32 = 1;
@@ -151,18 +152,7 @@ impl Rootfs {
     /// # Errors
     /// Where that fails.
     pub fn give_to(&self, id: u32) -> Result<()> {
-        let mut left = vec![self.path.clone()];
-        while let Some(path) = left.pop() {
-            let during = format_args!("give away {}", path.display()).to_string();
-            lchown(&path, Some(id), Some(id)).during(&during)?;
-            if !fs::symlink_metadata(&path).during(&during)?.is_dir() {
-                continue;
-            }
-            for entry in fs::read_dir(&path).during(&during)? {
-                left.push(entry.during(&during)?.path());
-            }
-        }
-        Ok(())
+        give(&self.path, id)
     }
 }
 

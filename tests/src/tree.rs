@@ -5,6 +5,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::{Gid, Uid, fchownat};
+
 use crate::error::{Context, Result};
 use crate::hash;
 
@@ -74,6 +77,33 @@ impl Tree {
         changes.extend(new.map(|path| format!("+{}", path.display())));
         changes
     }
+
+    /// Leaves out every directory that `unchanged` is in, at the same path and with the same
+    /// permissions and owner: what an overlay makes in its layer before it makes anything in it.
+    ///
+    /// # Errors
+    /// Where a directory of `unchanged` cannot be read.
+    pub fn without_copies_of(mut self, unchanged: &Path) -> Result<Tree> {
+        let mut copies = Vec::new();
+        for (path, found) in self.0.iter().filter(|(_, e)| e.mode & FORMAT == DIRECTORY) {
+            let there = unchanged.join(path);
+            if there.is_dir() {
+                let original = entry(&there).during(format_args!("read {}", there.display()))?;
+                copies.extend((original == *found).then(|| path.clone()));
+            }
+        }
+        self.0.retain(|path, _| !copies.contains(path));
+        Ok(self)
+    }
+
+    /// The paths whose last component has `part` in it.
+    pub fn names_with(&self, part: &str) -> Vec<&Path> {
+        let has = |path: &&PathBuf| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().contains(part))
+        };
+        self.0.keys().filter(has).map(PathBuf::as_path).collect()
+    }
 }
 
 const FORMAT: u32 = 0o170_000;
@@ -134,6 +164,31 @@ impl Entry {
             .collect();
         differs.join(", ")
     }
+}
+
+/// Gives everything below `directory`, and itself, to the user and the group `id`; links are not
+/// followed.
+///
+/// # Errors
+/// Where that fails.
+pub fn give(directory: &Path, id: u32) -> Result<()> {
+    let (user, group) = (Some(Uid::from_raw(id)), Some(Gid::from_raw(id)));
+    fchownat(
+        AT_FDCWD,
+        directory,
+        user,
+        group,
+        AtFlags::AT_SYMLINK_NOFOLLOW,
+    )
+    .during(format_args!("chown {}", directory.display()))?;
+    let facts =
+        fs::symlink_metadata(directory).during(format_args!("stat {}", directory.display()))?;
+    if facts.is_dir() {
+        for entry in fs::read_dir(directory).during(format_args!("list {}", directory.display()))? {
+            give(&entry.during("list a directory")?.path(), id)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -118,7 +118,8 @@ fn a_later_ldconfig_in_the_container_keeps_the_libraries() {
             .unwrap();
         assert!(output.success(), "{kind:?}: {output}");
         let listed = listed_by_ldconfig(&bundle.rootfs.path);
-        for soname in &sonames {
+        // libvdpau looks for its driver in a directory of its own, which no ldconfig knows.
+        for soname in sonames.iter().filter(|s| *s != "libvdpau_nvidia.so.1") {
             assert!(
                 listed.contains(&format!("\t{soname} (libc6,x86-64)")),
                 "{kind:?}: {soname} in {listed}"

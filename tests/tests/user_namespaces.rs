@@ -1,13 +1,12 @@
 //! Containers with a user namespace of their own, made by root and by an unprivileged user.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
-use std::path::Path;
-
 use oci_gpu_tests::bundle::Stage;
 use oci_gpu_tests::gpu::{GpuHost, STAGES};
 use oci_gpu_tests::probe::{Loaded, Report};
 use oci_gpu_tests::rootfs::Kind;
 use oci_gpu_tests::runtime::{CgroupMode, Engine, Runtime};
+use oci_gpu_tests::tree::give;
 
 const FIRST_ID: u32 = 200_000;
 
@@ -133,7 +132,7 @@ fn rootless_containers_get_their_gpus() {
         std::fs::write(&user, script).unwrap();
         std::fs::set_permissions(&user, std::os::unix::fs::PermissionsExt::from_mode(0o755))
             .unwrap();
-        give(&bundle.dir, USER);
+        give(&bundle.dir, USER).unwrap();
         runtime.env.push((
             "XDG_RUNTIME_DIR".to_owned(),
             bundle.dir.display().to_string(),
@@ -169,25 +168,6 @@ fn rootless(config: &mut serde_json::Value) {
     for mount in config["mounts"].as_array_mut().into_iter().flatten() {
         if let Some(options) = mount["options"].as_array_mut() {
             options.retain(|o| !o.as_str().unwrap_or_default().starts_with("gid="));
-        }
-    }
-}
-
-fn give(directory: &Path, user: u32) {
-    use nix::unistd::{Gid, Uid, fchownat};
-    let (uid, gid) = (Some(Uid::from_raw(user)), Some(Gid::from_raw(user)));
-    let here = nix::fcntl::AT_FDCWD;
-    fchownat(
-        here,
-        directory,
-        uid,
-        gid,
-        nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW,
-    )
-    .unwrap();
-    if std::fs::symlink_metadata(directory).unwrap().is_dir() {
-        for entry in std::fs::read_dir(directory).unwrap() {
-            give(&entry.unwrap().path(), user);
         }
     }
 }

@@ -9,6 +9,12 @@
 //!
 //! Never by a path of the container: mount(2) gets /proc/self/fd/N of descriptors that were checked.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "its paths are our own in /proc/self, and a host file's, checked once it is open"
+)]
+
+use std::ffi::CStr;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
@@ -118,14 +124,16 @@ pub(crate) fn restrict(mount_point: BorrowedFd<'_>, attributes: u64) -> std::io:
 }
 
 /// Mounts an empty tmpfs on `target` by mount(2).
-pub(crate) fn classic_tmpfs(target: BorrowedFd<'_>) -> std::io::Result<()> {
+pub(crate) fn classic_tmpfs(target: BorrowedFd<'_>, label: Option<&CStr>) -> std::io::Result<()> {
+    let label = label.map(|l| format!(",context=\"{}\"", l.to_string_lossy()));
+    let options = format!("mode=0555,size=1m{}", label.unwrap_or_default());
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     Ok(mount(
         Some("tmpfs"),
         own(target).as_str(),
         Some("tmpfs"),
         flags,
-        Some("mode=0555,size=1m"),
+        Some(options.as_str()),
     )?)
 }
 

@@ -1,17 +1,18 @@
 //! The container: its root, and the namespaces in which it can be changed.
 
+use std::ffi::CString;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::Mode;
-use nix::sys::statfs::{FsType, fstatfs};
+use nix::sys::statfs::{FsType, SELINUX_MAGIC, fstatfs, statfs};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
-use oci_gpu::container::ContainerFacts;
+use oci_gpu::container::{ContainerFacts, Mount};
 use oci_gpu::finding::{Code, Finding};
 
 use crate::attach::is_unavailable;
@@ -41,14 +42,15 @@ struct Join {
 impl Container {
     /// The container that `pid` is the first process of, seen from outside (stages prestart and
     /// createRuntime). `rootfs` is the path of its root in that process's mount namespace, before
-    /// pivot_root(2).
+    /// pivot_root(2); `mounts` are those of its config.json.
     ///
     /// The process is pinned by a descriptor, so a number that is used again meanwhile is noticed.
     ///
     /// # Errors
     /// [`Code::Enter`]: no such process; it shares the caller's mount namespace, so that it is no
-    /// container; the path is no mount point in it, so that it is not this container.
-    pub fn of_process(pid: i32, rootfs: &Path) -> Result<Container, Finding> {
+    /// container; the path is no mount point in it or lacks the first file system of `mounts`, so
+    /// that it is not this container, or not yet; the path is the namespace's own root.
+    pub fn of_process(pid: i32, rootfs: &Path, mounts: &[Mount]) -> Result<Container, Finding> {
         let enter = |what: String| move |e: Errno| failed(Code::Enter, what, e);
         if pid <= 0 {
             return Err(Finding::new(
@@ -116,19 +118,9 @@ impl Container {
             }
             Err(e) => return Err(failed(Code::Enter, format!("open /proc/{pid}/root"), e)),
         };
-        let rootfs = Rootfs::open(root.as_fd(), rootfs)?;
-        if rootfs.is_mount_root() == Some(false) {
-            return Err(Finding::new(
-                Code::Enter,
-                format!(
-                    "{} is no mount point for process {pid}: it is another container's",
-                    rootfs.path().display()
-                ),
-                "check that 'pid' and 'bundle' of the state belong together",
-            ));
-        }
+        let whose = format!("process {pid}");
         Ok(Container {
-            rootfs,
+            rootfs: own_root(root.as_fd(), rootfs, mounts, &whose)?,
             cgroup,
             join,
         })
@@ -136,13 +128,14 @@ impl Container {
 
     /// The container whose mount namespace the calling process is in already (stage
     /// createContainer), where the process numbers of the state and of /proc do not belong
-    /// together.
+    /// together. `rootfs` and `mounts` as in [`Container::of_process`].
     ///
     /// # Errors
-    /// [`Code::Enter`] where `rootfs` cannot be opened.
-    pub fn here(rootfs: &Path) -> Result<Container, Finding> {
+    /// [`Code::Enter`] where `rootfs` cannot be opened, or is not that of a container that was made
+    /// in this mount namespace.
+    pub fn here(rootfs: &Path, mounts: &[Mount]) -> Result<Container, Finding> {
         let root = here_root()?;
-        let rootfs = Rootfs::open(root.as_fd(), rootfs)?;
+        let rootfs = own_root(root.as_fd(), rootfs, mounts, "this process")?;
         let cgroup = open_file(&proc_directory()?, "self/cgroup")
             .map_err(|e| failed(Code::Enter, "open /proc/self/cgroup", e))?;
         Ok(Container {
@@ -150,6 +143,16 @@ impl Container {
             cgroup,
             join: None,
         })
+    }
+
+    /// Gives new file systems in the container the SELinux context `label`, which is
+    /// linux.mountLabel of config.json, where the kernel enforces SELinux at all. Host files keep
+    /// the contexts that they have.
+    pub fn with_mount_label(mut self, label: Option<&str>) -> Container {
+        self.rootfs.label = label
+            .filter(|_| has_selinux())
+            .and_then(|label| CString::new(label).ok());
+        self
     }
 
     /// What the plan must know of the root file system: names that exist, nothing that is in them.
@@ -202,6 +205,41 @@ impl Join {
     }
 }
 
+/// The container's root below `root`, which is the root of the mount namespace of `whose`. Only
+/// where a runtime made this container is it a mount that has further mounts in it; the host's own
+/// mount namespace and other containers' may have a directory or a mount at that path, too.
+fn own_root(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    mounts: &[Mount],
+    whose: &str,
+) -> Result<Rootfs, Finding> {
+    let rootfs = Rootfs::open(root, path, mounts)?;
+    let shown = path.display();
+    let (what, remedy) = if rootfs.is(root) {
+        (
+            format!("{shown} is the root of {whose} itself, no container's"),
+            "let root.path of config.json name the container's root",
+        )
+    } else if !rootfs.is_mount_root() {
+        (
+            format!("{shown} is no mount point for {whose}: it is another container's"),
+            "check that 'pid' and 'bundle' of the state belong together, and that the hook's argument is the stage that it runs in",
+        )
+    } else if let Some(missing) = rootfs.missing_mount() {
+        (
+            format!(
+                "{} of config.json is not mounted in {shown} for {whose}: it is another container's, or not made yet",
+                missing.display()
+            ),
+            "check that 'pid' and 'bundle' of the state belong together, and that the hook's argument is the stage that it runs in",
+        )
+    } else {
+        return Ok(rootfs);
+    };
+    Err(Finding::new(Code::Enter, what, remedy))
+}
+
 fn become_root() -> Result<(), Errno> {
     // Refused where the namespace denies setgroups(2), as for rootless containers: they have none.
     let _ = setgroups(&[]);
@@ -209,7 +247,19 @@ fn become_root() -> Result<(), Errno> {
     setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0))
 }
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a file system of the host's kernel, whose kind is what is asked"
+)]
+fn has_selinux() -> bool {
+    statfs("/sys/fs/selinux").is_ok_and(|s| s.filesystem_type() == SELINUX_MAGIC)
+}
+
 /// The host's procfs, which must be one: a directory of the image would tell lies.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the host's /proc, checked once it is open"
+)]
 fn proc_directory() -> Result<OwnedFd, Finding> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let proc = nix::fcntl::open("/proc", flags, Mode::empty())
@@ -225,6 +275,10 @@ fn proc_directory() -> Result<OwnedFd, Finding> {
     Ok(proc)
 }
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the root below which all else is resolved"
+)]
 fn here_root() -> Result<OwnedFd, Finding> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     nix::fcntl::open("/", flags, Mode::empty()).map_err(|e| failed(Code::Enter, "open /", e))

@@ -13,6 +13,10 @@ pub(crate) fn failed(code: Code, what: impl Display, error: impl Into<io::Error>
             Code::Kernel,
             "use Linux 5.14 or later, or allow the call in the seccomp profile around the runtime",
         ),
+        Some(libc::EPERM | libc::EACCES) if matches!(code, Code::Target | Code::LdCache) => (
+            code,
+            "see what lies there in the image and its volumes, whose it is, and what attributes it has",
+        ),
         Some(libc::EPERM | libc::EACCES) => (
             code,
             "the runtime must run with CAP_SYS_ADMIN over the container",

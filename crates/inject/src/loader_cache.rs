@@ -2,23 +2,23 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, renameat};
-use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::fcntl::OFlag;
+use nix::sys::stat::{SFlag, fstat};
 
 use oci_gpu::finding::{Code, Finding};
 use oci_gpu::ldcache::{self, Cache, Entry};
 use oci_gpu::plan::CacheEntry;
 
 use crate::fail::failed;
-use crate::rootfs::{CreateError, Rootfs, create_entry};
-use crate::steps::{Outcome, TEMPORARY};
+use crate::rootfs::{CreateError, Rootfs};
+use crate::steps::Outcome;
+use crate::temporary::replace_file;
 use crate::undo::Undo;
 
 /// Directories that musl searches without a path file (ldso/dynlink.c).
@@ -105,6 +105,10 @@ fn musl(root: &Rootfs, directories: &[PathBuf], undo: &mut Undo) -> Result<Outco
 }
 
 /// The content of a file of the container's /etc; `None` where there is no usable one.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "our own path in /proc/self/fd, of a file that was resolved and checked"
+)]
 fn read(root: &Rootfs, name: &str, limit: u64) -> Result<Option<Vec<u8>>, Finding> {
     let path = Path::new("/etc").join(name);
     // By a descriptor that cannot be read from, so that no FIFO blocks and no device wakes up.
@@ -140,19 +144,8 @@ pub(crate) fn read_bounded(file: File, limit: u64) -> io::Result<Vec<u8>> {
 fn replace(root: &Rootfs, name: &str, content: &[u8], undo: &mut Undo) -> Result<Outcome, Finding> {
     let etc = Path::new("/etc");
     let directory = root.directory(etc, undo)?;
-    let make = |at: BorrowedFd<'_>| {
-        let _ = unlinkat(at, TEMPORARY, UnlinkatFlags::NoRemoveDir);
-        let made = write(at, content).and_then(|()| renameat(at, TEMPORARY, at, name));
-        if made.is_err() {
-            let _ = unlinkat(at, TEMPORARY, UnlinkatFlags::NoRemoveDir);
-        }
-        made
-    };
-    let made = root.create(&directory, make).and_then(|made| {
-        // Somebody took the temporary name.
-        made.ok_or(CreateError::Os(Errno::EEXIST))
-    });
-    made.map_err(|e| {
+    let make = |at: BorrowedFd<'_>| replace_file(at, OsStr::new(name), content);
+    root.replace(&directory, make).map_err(|e| {
         let mut finding = match e {
             CreateError::Os(e @ (Errno::EISDIR | Errno::EBUSY)) => {
                 let why = if e == Errno::EISDIR {
@@ -172,12 +165,4 @@ fn replace(root: &Rootfs, name: &str, content: &[u8], undo: &mut Undo) -> Result
         finding
     })?;
     Ok(Outcome::Done)
-}
-
-fn write(directory: BorrowedFd<'_>, content: &[u8]) -> Result<(), Errno> {
-    let file = create_entry(directory, OsStr::new(TEMPORARY), 0o644)?;
-    fchmod(file.as_fd(), Mode::from_bits_truncate(0o644))?;
-    File::from(file)
-        .write_all(content)
-        .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))
 }

@@ -185,6 +185,7 @@ fn is_procfs(file: &OwnedFd) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "trees of the tests' own")]
 mod tests {
     use super::*;
     use std::fs;

@@ -2,34 +2,35 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, readlinkat};
+use nix::fcntl::{AT_FDCWD, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
 
+use oci_gpu::container::Mount;
 use oci_gpu::finding::{Code, Finding};
 use oci_gpu_sys::mount::{attr, clone_tree, set_attributes};
-use oci_gpu_sys::stat::{MountFacts, mount_facts};
+use oci_gpu_sys::stat::mount_facts;
 
 use crate::attach::own;
 use crate::fail::failed;
+use crate::mounts::{self, Listed};
 use crate::resolve::{Scope, resolve};
 use crate::undo::Undo;
-
-/// Where the runtime has made mounts of its own for this container, on which creating something
-/// changes neither the image nor a volume.
-const RUNTIME_MOUNTS: [&str; 2] = ["dev", "proc"];
 
 /// The container's root.
 #[derive(Debug)]
 pub(crate) struct Rootfs {
     root: OwnedFd,
-    path: PathBuf,
-    mount: Option<MountFacts>,
+    mount: Option<u64>,
+    mounts: Vec<Mount>,
+    /// The SELinux context of file systems that are made for the container.
+    pub(crate) label: Option<CString>,
+    listed: OnceCell<Listed>,
     writable: OnceCell<OwnedFd>,
     // Some fifty files lie in five directories: each is resolved once, and held.
     directories: RefCell<HashMap<PathBuf, Rc<Directory>>>,
@@ -66,8 +67,13 @@ impl Directory {
 }
 
 impl Rootfs {
-    /// The directory at `path` as seen from `from`, which is some mount namespace's root.
-    pub(crate) fn open(from: BorrowedFd<'_>, path: &Path) -> Result<Rootfs, Finding> {
+    /// The directory at `path` as seen from `from`, which is some mount namespace's root, with
+    /// what config.json mounts in it.
+    pub(crate) fn open(
+        from: BorrowedFd<'_>,
+        path: &Path,
+        mounts: &[Mount],
+    ) -> Result<Rootfs, Finding> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
         let root = in_root(from, path, flags).map_err(|e| {
             failed(
@@ -76,29 +82,58 @@ impl Rootfs {
                 e,
             )
         })?;
-        let mount = mount_facts(root.as_fd()).ok();
         Ok(Rootfs {
+            mount: mounts::id(root.as_fd()),
             root,
-            path: path.to_path_buf(),
-            mount,
+            mounts: mounts.to_vec(),
+            label: None,
+            listed: OnceCell::new(),
             writable: OnceCell::new(),
             directories: RefCell::default(),
         })
     }
 
-    /// Where the root is, for messages.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+    /// Whether the root is the root of a mount, as every runtime makes it.
+    pub(crate) fn is_mount_root(&self) -> bool {
+        let told = mount_facts(self.root.as_fd()).ok().and_then(|m| m.is_root);
+        told.unwrap_or_else(|| {
+            let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+            let above = openat(&self.root, "..", flags, Mode::empty());
+            above.is_ok_and(|above| mounts::id(above.as_fd()) != self.mount)
+        })
     }
 
-    /// Whether the root is the root of a mount, as every runtime makes it; `None` before Linux 5.8.
-    pub(crate) fn is_mount_root(&self) -> Option<bool> {
-        self.mount.and_then(|m| m.is_root)
+    /// Whether the root is the directory `other`.
+    pub(crate) fn is(&self, other: BorrowedFd<'_>) -> bool {
+        let same = |a: FileStat, b: FileStat| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino);
+        matches!((fstat(&self.root), fstat(other)), (Ok(a), Ok(b)) if same(a, b))
+    }
+
+    /// A file system that config.json has the runtime mount for this container, and that is not
+    /// there; `None` where the first one is.
+    pub(crate) fn missing_mount(&self) -> Option<&Path> {
+        let first = self.mounts.iter().find(|m| m.fresh)?;
+        let there = self.find(&first.destination, OFlag::O_PATH);
+        let there = there.is_ok_and(|place| mounts::id(place.as_fd()) != self.mount);
+        (!there).then_some(&first.destination)
     }
 
     /// Whether `path` leads to something in the container.
     pub(crate) fn exists(&self, path: &Path) -> bool {
         self.find(path, OFlag::O_PATH).is_ok()
+    }
+
+    /// Opens what is at `path` itself: no link is followed, in no component.
+    fn find_plain(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        let mut here: Option<OwnedFd> = None;
+        for component in path.components() {
+            let Component::Normal(name) = component else {
+                continue;
+            };
+            let from = here.as_ref().map_or(self.root.as_fd(), AsFd::as_fd);
+            here = Some(entry(from, name, OFlag::O_PATH | OFlag::O_DIRECTORY)?);
+        }
+        here.ok_or(Errno::EINVAL)
     }
 
     /// Opens what `path` leads to; links resolve in the container.
@@ -183,18 +218,53 @@ impl Rootfs {
         }
     }
 
-    /// Whether `directory` lies on the root's own mount, or on one of the runtime's. By the mount
-    /// and not by the name: a link, or somebody who renames, can lead from /dev to a volume.
+    /// Runs `replace`, which puts something in `parent` in the place of something else.
+    pub(crate) fn replace(
+        &self,
+        parent: &Directory,
+        replace: impl Fn(BorrowedFd<'_>) -> Result<(), Errno>,
+    ) -> Result<(), CreateError> {
+        match self.create(parent, replace)? {
+            Some(()) => Ok(()),
+            None => Err(CreateError::Os(Errno::EEXIST)),
+        }
+    }
+
+    /// Whether what is created in `directory` changes this container's files and no others: it
+    /// lies on the root's own mount, or on one that the runtime made for this container.
     fn is_ours(&self, directory: BorrowedFd<'_>) -> bool {
-        let Some(here) = mount_of(directory) else {
+        let Some(id) = mounts::id(directory) else {
             return false;
         };
-        let below = |name: &&str| entry(self.root.as_fd(), OsStr::new(name), OFlag::O_PATH).ok();
-        mount_of(self.root.as_fd()) == Some(here)
-            || RUNTIME_MOUNTS
-                .iter()
-                .filter_map(below)
-                .any(|mount| mount_of(mount.as_fd()) == Some(here))
+        Some(id) == self.mount || self.listed().is_fresh(id)
+    }
+
+    fn listed(&self) -> &Listed {
+        self.listed
+            .get_or_init(|| Listed::of(&self.mounts, |path| self.find_plain(path)))
+    }
+
+    /// Refuses `place`, which is to be mounted on, where that mount would appear on the host, too.
+    ///
+    /// # Errors
+    /// [`Code::Target`].
+    pub(crate) fn check_private(&self, place: BorrowedFd<'_>, path: &Path) -> Result<(), Finding> {
+        let id = mounts::id(place).ok_or_else(|| bad_target(path, Errno::EBADF))?;
+        if Some(id) == self.mount || self.listed().is_fresh(id) {
+            return Ok(());
+        }
+        match mounts::is_shared(id) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(Finding::new(
+                Code::Target,
+                format!(
+                    "{} of the container lies on a volume that shares its mounts with the host",
+                    path.display()
+                ),
+                "mount the volume elsewhere, or without the option shared or rshared",
+            )),
+            Err(e) => Err(failed(Code::Target, "read /proc/self/mountinfo", e)),
+        }
     }
 
     /// Opens `directory` in a copy of the root's mount that can be written, once: who can rename in
@@ -274,6 +344,7 @@ pub(crate) fn bad_target(path: &Path, error: Errno) -> Finding {
     let why = match error {
         Errno::ELOOP => " (a link to a process's own files, or too many links)",
         Errno::ENOENT => " (a dangling link)",
+        Errno::EACCES => " (a link to a process's own files, or a directory that is closed)",
         _ => "",
     };
     failed(
@@ -281,14 +352,6 @@ pub(crate) fn bad_target(path: &Path, error: Errno) -> Finding {
         format!("open {} in the container{why}", path.display()),
         error,
     )
-}
-
-/// What tells mounts apart: their numbers, or their devices before Linux 5.8.
-fn mount_of(file: BorrowedFd<'_>) -> Option<(bool, u64)> {
-    match mount_facts(file).ok().and_then(|facts| facts.id) {
-        Some(id) => Some((true, id)),
-        None => fstat(file).ok().map(|stat| (false, stat.st_dev)),
-    }
 }
 
 /// Opens an entry of `directory` itself: a single name, and no link is followed.

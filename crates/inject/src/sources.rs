@@ -158,6 +158,10 @@ fn file(host: &Host, path: &Path, kind: BindKind) -> Result<Source, Finding> {
 }
 
 /// Opens `path`, whose links discovery has followed: a link in its place now is a change.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a host file, checked once it is open"
+)]
 fn open(host: &Host, path: &Path) -> Result<(File, FileStat), Finding> {
     let disk = host.on_disk(path);
     let mut options = File::options();

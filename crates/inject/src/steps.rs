@@ -6,9 +6,9 @@ use std::path::Path;
 use std::rc::Rc;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, readlinkat, renameat};
+use nix::fcntl::{OFlag, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
-use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
+use nix::unistd::symlinkat;
 
 use oci_gpu::finding::{Code, Finding};
 use oci_gpu::plan::{Operation, Plan, Skipped};
@@ -17,12 +17,9 @@ use crate::attach::{Attached, attach, restrict};
 use crate::fail::failed;
 use crate::rootfs::{CreateError, Directory, Rootfs, bad_target, create_entry, entry};
 use crate::sources::{Identity, Source, Sources};
+use crate::temporary::replace_link;
 use crate::undo::Undo;
 use crate::{Receipt, loader_cache, view};
-
-/// Name of a file or link until it is renamed into its place; a run that was killed leaves at most
-/// one, which the next run replaces.
-pub(crate) const TEMPORARY: &str = ".oci-gpu.tmp";
 
 /// How often a mount is looked for that somebody moves away.
 const RETRIES: u32 = 128;
@@ -128,6 +125,7 @@ fn bind(
                 return Ok(Outcome::Present);
             }
             fits(source, &stat, target)?;
+            root.check_private(found.as_fd(), target)?;
             found
         }
     };
@@ -262,29 +260,10 @@ fn link(
             ));
         }
     };
-    let exchange = |at: BorrowedFd<'_>| replace_link(at, name, points_to);
-    match root.create(&directory, exchange) {
-        Ok(Some(())) => {}
-        // Somebody took the temporary name.
-        Ok(None) => return Err(changed(target)),
-        Err(e) => return Err(e.at(target)),
-    }
+    root.replace(&directory, |at| replace_link(at, name, points_to))
+        .map_err(|e| e.at(target))?;
     undo.restore_link(&directory, name, held.into());
     Ok(Outcome::Done)
-}
-
-/// Puts a link in the place of another in one step.
-pub(crate) fn replace_link(
-    at: BorrowedFd<'_>,
-    name: &OsStr,
-    points_to: &Path,
-) -> Result<(), Errno> {
-    let clear = || unlinkat(at, TEMPORARY, UnlinkatFlags::NoRemoveDir);
-    let _ = clear();
-    symlinkat(points_to, at, TEMPORARY)?;
-    renameat(at, TEMPORARY, at, name).inspect_err(|_| {
-        let _ = clear();
-    })
 }
 
 /// The directory and the name of a target.

@@ -9,7 +9,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::attach::detach_mount;
 use crate::rootfs::Directory;
-use crate::steps::replace_link;
+use crate::temporary::replace_link;
 
 /// Things done, in order. Dropped without a call of [`Undo::keep`], it undoes them in reverse.
 #[derive(Default)]

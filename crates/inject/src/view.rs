@@ -57,6 +57,7 @@ pub(crate) fn mount(
             ));
         }
     }
+    root.check_private(place.as_fd(), target)?;
     let broken = |e: std::io::Error| {
         let what = format!(
             "mount the view of the driver on {} in the container",
@@ -64,10 +65,10 @@ pub(crate) fn mount(
         );
         failed(Code::Mount, what, e)
     };
-    match by_descriptor(&place, entries) {
+    match by_descriptor(&place, entries, root.label.as_deref()) {
         Ok(tree) => undo.unmount(tree),
         Err(e) if is_unavailable(&e) => {
-            classic_tmpfs(place.as_fd()).map_err(broken)?;
+            classic_tmpfs(place.as_fd(), root.label.as_deref()).map_err(broken)?;
             let tree = open()?;
             undo.unmount(tree.try_clone().map_err(broken)?);
             fill_all(&tree, entries).map_err(broken)?;
@@ -79,8 +80,14 @@ pub(crate) fn mount(
 }
 
 /// A file system that is complete and read-only before it is attached.
-fn by_descriptor(place: &OwnedFd, entries: &[FileEntry]) -> std::io::Result<OwnedFd> {
-    let tree = new_filesystem(c"tmpfs", OPTIONS, ATTRIBUTES)?;
+fn by_descriptor(
+    place: &OwnedFd,
+    entries: &[FileEntry],
+    label: Option<&CStr>,
+) -> std::io::Result<OwnedFd> {
+    let mut options = OPTIONS.to_vec();
+    options.extend(label.map(|label| (c"context", Some(label))));
+    let tree = new_filesystem(c"tmpfs", &options, ATTRIBUTES)?;
     fill_all(&tree, entries)?;
     set_attributes(tree.as_fd(), attr::RDONLY, 0)?;
     move_mount(tree.as_fd(), place.as_fd())?;

@@ -12,7 +12,7 @@ pub enum Capability {
     Compute,
     /// 32-bit libraries beside the 64-bit ones.
     Compat32,
-    /// X11 and Wayland displays: the graphics libraries and the modeset node.
+    /// X11 and Wayland displays: the modeset node. What draws on them is [`Capability::Graphics`].
     Display,
     /// OpenGL, EGL and Vulkan applications.
     Graphics,

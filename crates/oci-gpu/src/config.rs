@@ -14,7 +14,7 @@
 //! | `disable-require` | `disable-require` | whether NVIDIA_REQUIRE_* is not looked at | false |
 //! | `ignore-imex-channels` | `features.ignore-imex-channel-requests` | whether requests for IMEX channels are not looked at | false |
 //! | `driver-root` | `nvidia-container-cli.root` | directory with the driver's user-space files, in place of a search | search |
-//! | `dev-root` | | directory whose `dev` has the device nodes | `/` |
+//! | `dev-root` | | directory whose `dev` has the device nodes, in place of a search | search |
 //! | `no-cgroups` | `nvidia-container-cli.no-cgroups` | whether device-cgroup rules are left alone (rootless) | false |
 //! | `log` | | file that the hook writes failures and what it left out to | /var/log/oci-gpu.log |
 //!
@@ -74,11 +74,7 @@ impl Config {
     pub fn load(path: Option<&Path>, host: &Host) -> Result<Config, Finding> {
         if let Some(path) = path {
             let content = read_regular(path).map_err(|e| unreadable(path, &e))?;
-            let document = Document::parse(path, &content)?;
-            return match keys::is_nvidias(&document) {
-                true => keys::nvidias(&document),
-                false => keys::ours(&document),
-            };
+            return Config::parse(path, &content);
         }
         if let Some(content) = read_if_there(host, Path::new(OWN_FILE))? {
             return keys::ours(&Document::parse(Path::new(OWN_FILE), &content)?);
@@ -88,9 +84,23 @@ impl Config {
         }
         Ok(Config::default())
     }
-}
 
-impl Config {
+    /// Parses a file of either kind, which tells by its keys. `path` is for messages and for
+    /// [`Config::source`]; nothing is read.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(path: &Path, content: &[u8]) -> Result<Config, Finding> {
+        if content.len() as u64 > FILE_LIMIT {
+            return Err(unreadable(path, &too_large()));
+        }
+        let document = Document::parse(path, content)?;
+        match keys::is_nvidias(&document) {
+            true => keys::nvidias(&document),
+            false => keys::ours(&document),
+        }
+    }
+
     /// `host` with the driver root and the dev root of the configuration.
     pub fn apply_to(&self, host: Host) -> Host {
         let host = match &self.driver_root {
@@ -125,11 +135,13 @@ fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     let mut file = fs::File::open(path)?.take(FILE_LIMIT + 1);
     match file.read_to_end(&mut content)? as u64 > FILE_LIMIT {
-        true => Err(io::Error::other(format!(
-            "it is larger than {FILE_LIMIT} bytes"
-        ))),
+        true => Err(too_large()),
         false => Ok(content),
     }
+}
+
+fn too_large() -> io::Error {
+    io::Error::other(format!("it is larger than {FILE_LIMIT} bytes"))
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Finding {

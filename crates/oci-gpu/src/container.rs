@@ -39,6 +39,9 @@ pub struct Mount {
     pub destination: PathBuf,
     /// From where.
     pub source: PathBuf,
+    /// Whether it is an empty file system that the runtime makes for this container alone (type
+    /// tmpfs or proc, not bound): what is created there changes nobody else's files.
+    pub fresh: bool,
 }
 
 impl Container {

@@ -4,7 +4,7 @@
 //! toolkit's discovery, with what was seen in the packages of drivers 535 and 550. A library has
 //! every capability whose code loads it: libnvidia-gpucomp compiles for CUDA and for Vulkan.
 
-use crate::capability::Capability::{self, Compute, Graphics, Ngx, Utility, Video};
+use crate::capability::Capability::{self, Compute, Display, Graphics, Ngx, Utility, Video};
 use crate::capability::CapabilitySet;
 use crate::inventory::FileKind;
 
@@ -79,11 +79,20 @@ const LIBRARIES: &[DriverLibrary] = &[
     library("libnvoptix", &[Graphics]),
     // DLSS.
     linked("libnvidia-ngx", &[Ngx]),
+    // Parts of nvidia-settings, which need GTK and Wayland: no application loads them.
+    library("libnvidia-gtk2", &[Display]),
+    library("libnvidia-gtk3", &[Display]),
+    library("libnvidia-wayland-client", &[Display]),
 ];
 
 /// Links that drivers install beside a library under a name that is neither its soname nor its
 /// development name: (stem, link).
 pub(crate) const EXTRA_LINKS: &[(&str, &str)] = &[("libGLX_nvidia", "libGLX_indirect.so.0")];
+
+/// Directories below the library directory, (stem, directory), of libraries that programs look for
+/// there alone: libvdpau tries vdpau/libvdpau_nvidia.so.1, and by name only libvdpau_nvidia.so
+/// (src/vdpau_wrapper.c).
+pub(crate) const BELOW: &[(&str, &str)] = &[("libvdpau_nvidia", "vdpau")];
 
 /// The library without which a capability means nothing; its absence fails a container that asks.
 pub(crate) const REQUIRED: &[(Capability, &str)] =
@@ -127,6 +136,19 @@ pub(crate) const CONFIGS: &[(&str, &[&str], &str, Capability)] = &[
         Graphics,
     ),
     ("nvidia_icd.json", VULKAN_ICD, "/etc/vulkan/icd.d", Graphics),
+    // RPM packages name the processor.
+    (
+        "nvidia_icd.x86_64.json",
+        VULKAN_ICD,
+        "/etc/vulkan/icd.d",
+        Graphics,
+    ),
+    (
+        "nvidia_icd.aarch64.json",
+        VULKAN_ICD,
+        "/etc/vulkan/icd.d",
+        Graphics,
+    ),
     (
         "nvidia_layers.json",
         VULKAN_LAYER,

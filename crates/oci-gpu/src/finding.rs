@@ -31,6 +31,8 @@ codes! {
     Deadline = 104,
     /// The caller lacks a privilege.
     Privilege = 105,
+    /// A resource limit of the hook's process is too low.
+    Limit = 106,
     /// A request variable holds something that its grammar does not allow.
     RequestSyntax = 201,
     /// A driver capability that does not exist, or that the administrator does not allow.

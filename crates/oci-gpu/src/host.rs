@@ -45,7 +45,7 @@ impl Host {
         self
     }
 
-    /// Takes the device nodes from `path/dev` (on this host) instead of `/dev`.
+    /// Takes the device nodes from `path/dev` (on this host) instead of looking for them.
     pub fn with_dev_root(mut self, path: impl Into<PathBuf>) -> Host {
         self.dev_root = Some(path.into());
         self
@@ -61,9 +61,9 @@ impl Host {
         self.driver_root.as_deref()
     }
 
-    /// The directory whose `dev` holds the device nodes; `/` unless the administrator named one.
-    pub fn dev_root(&self) -> &Path {
-        self.dev_root.as_deref().unwrap_or(Path::new("/"))
+    /// The directory whose `dev` holds the device nodes, if the administrator named one.
+    pub fn dev_root(&self) -> Option<&Path> {
+        self.dev_root.as_deref()
     }
 
     /// A directory of this host as a root of its own: links in it resolve inside it.

@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod capability;
+pub mod cgroup;
 pub mod config;
 pub mod container;
 pub mod cuda_version;
@@ -28,10 +29,12 @@ pub mod explain;
 pub mod finding;
 pub mod host;
 pub mod inventory;
+mod json;
 pub mod ldcache;
 pub mod plan;
 pub mod request;
 pub mod select;
+pub mod state;
 
 pub use capability::{Capability, CapabilitySet};
 pub use config::Config;

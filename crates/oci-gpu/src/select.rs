@@ -150,9 +150,31 @@ impl Picked<'_> {
                     None => return Err(self.unknown_mig_uuid(id)),
                 }
             }
-            DeviceId::Index(_) | DeviceId::Cdi(_) => return Err(self.unknown(id)),
+            DeviceId::Cdi(name) => self.cdi(id, name)?,
+            DeviceId::Index(_) => return Err(self.unknown(id)),
         }
         Ok(())
+    }
+
+    /// A CDI name of NVIDIA's GPUs, whose device is `all` or any other name of a device. The class
+    /// of runtime.nvidia.com is that of specifications made on demand.
+    fn cdi(&mut self, id: &DeviceId, name: &str) -> Result<(), Finding> {
+        let device = ["nvidia.com/gpu=", "runtime.nvidia.com/gpu="]
+            .iter()
+            .find_map(|kind| name.strip_prefix(kind));
+        let count = self.inventory.gpus.len();
+        match device {
+            Some("all") if count > 0 => {
+                (0..count).for_each(|gpu| self.whole(gpu));
+                Ok(())
+            }
+            // A device of a CDI name has no "=" in it, so this goes one level deep.
+            Some(device) => match device.parse() {
+                Ok(device) => self.device(&device),
+                Err(_) => Err(self.unknown(id)),
+            },
+            None => Err(self.unknown(id)),
+        }
     }
 
     /// The GPU whose UUID is `wanted`, or begins with it if no other does.

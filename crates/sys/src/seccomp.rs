@@ -13,6 +13,10 @@ const ARCHITECTURE: u32 = match () {
 /// System calls of x86-64's x32 have this bit; on other architectures no call is so large.
 const X32_BIT: u32 = 0x4000_0000;
 
+/// The number that a tracer puts in the place of a call that is not to be carried out; the kernel
+/// has no such call (seccomp(2), ptrace(2)).
+const SKIPPED: u32 = u32::MAX;
+
 const LOAD_WORD: u16 = 0x20;
 const JUMP_EQUAL: u16 = 0x15;
 const JUMP_GREATER_OR_EQUAL: u16 = 0x35;
@@ -57,6 +61,7 @@ pub fn filter(calls: &[(libc::c_long, Verdict)], otherwise: Verdict) -> io::Resu
         step(JUMP_EQUAL, 1, 0, ARCHITECTURE),
         step(RETURN, 0, 0, Verdict::Kill.code()),
         step(LOAD_WORD, 0, 0, NUMBER),
+        step(JUMP_EQUAL, 2, 0, SKIPPED),
         step(JUMP_GREATER_OR_EQUAL, 0, 1, X32_BIT),
         step(RETURN, 0, 0, Verdict::Kill.code()),
     ];

@@ -51,21 +51,21 @@ impl Attack {
         Attack::Flood,
     ];
 
-    /// Makes the scene in `dir` one for this attack; `libraries` are the names that the hook makes
+    /// Makes the arena in `dir` one for this attack; `libraries` are the names that the hook makes
     /// in a library directory, and what links among them hold.
     pub(crate) fn prepare(self, dir: &Path, libraries: &[(String, Option<String>)]) {
         let at = |path: &str| dir.join(path);
         let (link, leads_to) = match self {
-            Attack::Library | Attack::Recreated => ("bundle/rootfs/usr/link", at("canary/file")),
-            Attack::Etc => ("bundle/rootfs/link", at("canary/etc")),
-            Attack::Dev => ("bundle/rootfs/link", "volume".into()),
+            Attack::Library | Attack::Recreated => ("root/usr/link", at("canary/file")),
+            Attack::Etc => ("root/link", at("canary/etc")),
+            Attack::Dev => ("root/link", "volume".into()),
             Attack::Volume => ("volume/link", at("canary/lib64")),
-            _ => ("bundle/rootfs/usr/link", at("canary/lib64")),
+            _ => ("root/usr/link", at("canary/lib64")),
         };
         symlink(leads_to, at(link)).unwrap();
         let there = match self {
             Attack::Volume => "volume/lib",
-            _ => "bundle/rootfs/usr/lib64",
+            _ => "root/usr/lib64",
         };
         for (name, holds) in libraries {
             match holds {
@@ -82,8 +82,8 @@ impl Attack {
             Attack::Flood => "../etc/../usr/../etc/../usr/libraries",
             _ => return,
         };
-        let lib64 = at("bundle/rootfs/usr/lib64");
-        fs::create_dir(at("bundle/rootfs/usr/libraries")).unwrap();
+        let lib64 = at("root/usr/lib64");
+        fs::create_dir(at("root/usr/libraries")).unwrap();
         fs::remove_dir(&lib64).unwrap();
         symlink(image_link, lib64).unwrap();
     }
@@ -142,13 +142,13 @@ impl Attackers {
         Attackers {
             attack,
             ground: Ground {
-                root: open("bundle/rootfs"),
-                usr: open("bundle/rootfs/usr"),
+                root: open("root"),
+                usr: open("root/usr"),
                 libraries: match attack {
                     Attack::Volume | Attack::Flood => open("volume/lib"),
-                    _ => open("bundle/rootfs/usr/lib64"),
+                    _ => open("root/usr/lib64"),
                 },
-                etc: open("bundle/rootfs/etc"),
+                etc: open("root/etc"),
                 volume: open("volume"),
                 limbo: open("limbo"),
                 elsewhere: open("elsewhere"),

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use oci_gpu_tests::gpu::GpuHost;
 use oci_gpu_tests::leftovers::Mounts;
-use oci_gpu_tests::stand_in::{StandIn, state};
+use oci_gpu_tests::standin::StandIn;
 
-use super::scene::Scene;
+use super::arena::{Arena, mounts};
 use super::{code, hook, start, time_box};
 
 /// Entering failed; what had been opened of the container is gone; the cgroup's file is empty.
@@ -20,28 +23,28 @@ const REFUSALS: [&str; 4] = ["OG0601", "OG0602", "OG0603", "OG0606"];
 #[test]
 fn a_container_that_dies_is_refused_or_done() {
     let host = GpuHost::new("debian-8").unwrap();
-    let scene = Scene::new(|_| {});
+    let arena = Arena::new(|_| {});
     let host_mounts = Mounts::now().unwrap();
     let mut outcomes: BTreeMap<String, u64> = BTreeMap::new();
     let begin = Instant::now();
     let mut turn = 0;
     while turn < 20 || begin.elapsed() < time_box() {
-        let container = scene.container();
-        let state = container.state(&scene.bundle());
+        let container = arena.container();
+        let state = container.state();
         let hook = start(hook(&host, ""), &state);
         sleep(Duration::from_micros(turn % 20 * 250));
-        container.kill();
+        kill(container);
         let output = hook.wait_with_output().unwrap();
         let code = code(&output);
         let is_known = |code: &String| REFUSALS.contains(&code.as_str());
         assert!(code.as_ref().is_none_or(is_known), "{output:?}");
-        assert_eq!(scene.changes_around(), [""; 0]);
+        assert_eq!(arena.changes_around(), [""; 0]);
         assert_eq!(host_mounts.changes_to(&Mounts::now().unwrap()), [""; 0]);
         *outcomes
             .entry(code.unwrap_or_else(|| "done".to_owned()))
             .or_default() += 1;
-        scene.remove_added();
-        scene.put_back();
+        arena.remove_added();
+        arena.put_back();
         turn += 1;
     }
     println!("containers that died: {outcomes:?}");
@@ -53,23 +56,23 @@ fn a_container_that_dies_is_refused_or_done() {
 #[test]
 fn a_number_that_is_used_again_is_noticed() {
     let host = GpuHost::new("debian-8").unwrap();
-    let (scene, other) = (Scene::new(|_| {}), Scene::new(|_| {}));
+    let (arena, other) = (Arena::new(|_| {}), Arena::new(|_| {}));
     let host_mounts = Mounts::now().unwrap();
     let (mut again, mut outcomes) = (0, BTreeMap::<String, u64>::new());
     let begin = Instant::now();
     let mut turn = 0;
     while turn < 40 || begin.elapsed() < time_box() {
-        let container = scene.container();
+        let container = arena.container();
         let pid = container.pid;
-        let early = (turn % 2 == 0).then(|| start(hook(&host, ""), &state(pid, &scene.bundle())));
+        let early = (turn % 2 == 0).then(|| start(hook(&host, ""), &arena.ground.state(pid)));
         sleep(Duration::from_micros(turn % 20 * 100));
-        container.kill();
+        kill(container);
         let successor = Successor::new(turn, pid, &other);
         again += u64::from(successor.pid() == pid);
-        let before = successor.mounts();
+        let before = successor.places();
         // The late hook comes when the number is another's.
-        let hook = early
-            .unwrap_or_else(|| start(hook(&host, ""), &state(successor.pid(), &scene.bundle())));
+        let hook =
+            early.unwrap_or_else(|| start(hook(&host, ""), &arena.ground.state(successor.pid())));
         let output = hook.wait_with_output().unwrap();
         let code = code(&output);
         assert!(
@@ -78,7 +81,7 @@ fn a_number_that_is_used_again_is_noticed() {
         );
         let is_known = |code: &String| REFUSALS.contains(&code.as_str());
         assert!(code.as_ref().is_none_or(is_known), "{output:?}");
-        assert_eq!(successor.mounts(), before, "{code:?}");
+        assert_eq!(successor.places(), before, "{code:?}");
         assert!(other.added().is_empty(), "{code:?}: {:?}", other.added());
         assert_eq!(other.changes_around(), [""; 0], "{code:?}");
         assert_eq!(host_mounts.changes_to(&Mounts::now().unwrap()), [""; 0]);
@@ -86,12 +89,19 @@ fn a_number_that_is_used_again_is_noticed() {
             .entry(code.unwrap_or_else(|| "done".to_owned()))
             .or_default() += 1;
         successor.end();
-        scene.remove_added();
-        scene.put_back();
+        arena.remove_added();
+        arena.put_back();
         turn += 1;
     }
     println!("numbers used again: {again} of {turn}; {outcomes:?}");
     host.assert_untouched().unwrap();
+}
+
+/// Kills its process; when this returns, the number is free.
+fn kill(container: StandIn) {
+    let pid = i32::try_from(container.pid).unwrap();
+    nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    drop(container);
 }
 
 /// The process that gets the number.
@@ -102,7 +112,7 @@ enum Successor {
 
 impl Successor {
     /// A new process, which gets the number `pid` if the kernel lets us choose.
-    fn new(turn: u64, pid: u32, other: &Scene) -> Successor {
+    fn new(turn: u64, pid: u32, other: &Arena) -> Successor {
         // What is forked next gets the number after this one. Not every machine lets a test write
         // it, and others fork too: the caller counts.
         let _ = fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string());
@@ -126,14 +136,9 @@ impl Successor {
         }
     }
 
-    /// The places of its mounts: a process that goes into a namespace of its own gets other
-    /// numbers there.
-    fn mounts(&self) -> Vec<String> {
-        let text = fs::read_to_string(format!("/proc/{}/mountinfo", self.pid())).unwrap();
-        let mut places: Vec<_> = text
-            .lines()
-            .map(|line| line.split(' ').nth(4).unwrap().to_owned())
-            .collect();
+    /// The places of its mounts: in a namespace of its own, a process has them under other numbers.
+    fn places(&self) -> Vec<PathBuf> {
+        let mut places: Vec<_> = mounts(self.pid()).into_values().collect();
         places.sort();
         places
     }

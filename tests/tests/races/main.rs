@@ -6,9 +6,9 @@
 //! itself in crates/inject/src/races.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod arena;
 mod attack;
 mod death;
-mod scene;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,10 +20,10 @@ use std::time::{Duration, Instant};
 use oci_gpu_tests::binaries;
 use oci_gpu_tests::gpu::GpuHost;
 use oci_gpu_tests::leftovers::Mounts;
-use oci_gpu_tests::stand_in::StandIn;
+use oci_gpu_tests::standin::StandIn;
 
+use arena::{Arena, mounts};
 use attack::{Attack, Attackers, Ended};
-use scene::Scene;
 
 const ATTACKERS: [usize; 3] = [1, 4, 16];
 
@@ -91,12 +91,12 @@ pub(crate) fn code(output: &Output) -> Option<String> {
 
 /// The names that the hook makes in the directory of the libraries, and what links hold.
 fn libraries(host: &GpuHost) -> Vec<(String, Option<String>)> {
-    let scene = Scene::new(|_| {});
-    let container = scene.container();
-    let hook = start(hook(host, ""), &container.state(&scene.bundle()));
+    let arena = Arena::new(|_| {});
+    let container = arena.container();
+    let hook = start(hook(host, ""), &container.state());
     let output = hook.wait_with_output().unwrap();
     assert_eq!(code(&output), None, "{output:?}");
-    let entries = fs::read_dir(scene.root().join("usr/lib64"))
+    let entries = fs::read_dir(arena.root().join("usr/lib64"))
         .unwrap()
         .map(Result::unwrap);
     let text = |path: std::ffi::OsString| path.into_string().unwrap();
@@ -186,8 +186,8 @@ fn hooks(
         true => libraries,
         false => &[],
     };
-    let scene = Scene::new(|dir| attack.prepare(dir, needed));
-    let attackers = Attackers::new(attack, scene.dir(), needed);
+    let arena = Arena::new(|dir| attack.prepare(dir, needed));
+    let attackers = Attackers::new(attack, arena.dir(), needed);
     let host_mounts = Mounts::now().unwrap();
     let mut tally = Tally::default();
     thread::scope(|scope| {
@@ -195,12 +195,12 @@ fn hooks(
         for worker in 0..number {
             scope.spawn(move || attackers.live(worker));
         }
-        let mut container = scene.container();
-        let mut before = container.mounts().unwrap();
+        let mut container = arena.container();
+        let mut before = mounts(container.pid);
         let begin = Instant::now();
         while begin.elapsed() < time_box() {
             attackers.begin();
-            let state = container.state(&scene.bundle());
+            let state = container.state();
             let output = start(hook(host, missing), &state)
                 .wait_with_output()
                 .unwrap();
@@ -208,14 +208,14 @@ fn hooks(
 
             let code = code(&output);
             let what = format!("{missing} {attack:?} {number}: {code:?}");
-            let mut new = container.mounts().unwrap();
+            let mut new = mounts(container.pid);
             new.retain(|number, _| !before.contains_key(number));
-            let root = scene.root();
+            let root = arena.mount_point();
             assert!(
                 new.values().all(|place| place.starts_with(&root)),
                 "{what}: {new:?}"
             );
-            assert_eq!(scene.changes_around(), [""; 0], "{what}");
+            assert_eq!(arena.changes_around(), [""; 0], "{what}");
             assert_eq!(
                 host_mounts.changes_to(&Mounts::now().unwrap()),
                 [""; 0],
@@ -225,20 +225,20 @@ fn hooks(
                 Some(code) => {
                     assert!(REFUSALS.contains(&code.as_str()), "{what}: {output:?}");
                     assert!(new.is_empty(), "{what}: left {new:?}");
-                    assert!(scene.added().is_empty(), "{what}: left {:?}", scene.added());
+                    assert!(arena.added().is_empty(), "{what}: left {:?}", arena.added());
                     *tally.refused.entry(code).or_default() += 1;
                 }
                 None => {
                     assert!(!new.is_empty(), "{what}");
                     tally.done += 1;
                     tally.mounts += new.len();
-                    container = another(container, &scene);
-                    before = container.mounts().unwrap();
+                    container = another(container, &arena);
+                    before = mounts(container.pid);
                 }
             }
-            scene.remove_added();
+            arena.remove_added();
             attackers.settle();
-            scene.put_back();
+            arena.put_back();
         }
     });
     tally.strikes = attackers.strikes();
@@ -246,17 +246,17 @@ fn hooks(
 }
 
 /// A container like `old`, which ends.
-fn another(old: StandIn, scene: &Scene) -> StandIn {
+fn another(old: StandIn, arena: &Arena) -> StandIn {
     drop(old);
-    scene.remove_added();
-    scene.container()
+    arena.remove_added();
+    arena.container()
 }
 
 /// A hook that looks whether the directory is a link, and then mounts by path.
 #[test]
 fn a_naive_hook_is_seen_to_be_led_out() {
-    let scene = Scene::new(|dir| Attack::Libraries.prepare(dir, &[]));
-    let attackers = Attackers::new(Attack::Libraries, scene.dir(), &[]);
+    let arena = Arena::new(|dir| Attack::Libraries.prepare(dir, &[]));
+    let attackers = Attackers::new(Attack::Libraries, arena.dir(), &[]);
     let mut runs = 0;
     let escape = thread::scope(|scope| {
         let (attackers, _ended) = (&attackers, Ended(&attackers));
@@ -265,13 +265,13 @@ fn a_naive_hook_is_seen_to_be_led_out() {
         }
         let begin = Instant::now();
         loop {
-            let container = scene.container();
-            let before = container.mounts().unwrap();
+            let container = arena.container();
+            let before = mounts(container.pid);
             let script =
                 r#"[ -h "$1" ] || { : > "$1/library" && mount --bind "$2" "$1/library"; }"#;
             let (directory, source) = (
-                scene.root().join("usr/lib64"),
-                scene.dir().join("canary/file"),
+                arena.mount_point().join("usr/lib64"),
+                arena.dir().join("canary/file"),
             );
             let pid = container.pid.to_string();
             let mut naive = Command::new("nsenter");
@@ -281,17 +281,19 @@ fn a_naive_hook_is_seen_to_be_led_out() {
             start(naive, "").wait_with_output().unwrap();
             attackers.rest();
             runs += 1;
-            let mut new = container.mounts().unwrap();
+            let mut new = mounts(container.pid);
             new.retain(|number, _| !before.contains_key(number));
-            let is_out = new.values().any(|place| !place.starts_with(scene.root()));
-            if is_out || !scene.changes_around().is_empty() {
+            let is_out = new
+                .values()
+                .any(|place| !place.starts_with(arena.mount_point()));
+            if is_out || !arena.changes_around().is_empty() {
                 break true;
             }
             if begin.elapsed() > PATIENCE {
                 break false;
             }
             drop(container);
-            scene.remove_added();
+            arena.remove_added();
         }
     });
     println!(

@@ -8,6 +8,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, fstat, stat};
 use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, FsType, fstatfs};
 
+use oci_gpu::cgroup::Hierarchy;
 use oci_gpu::finding::{Code, Finding};
 use oci_gpu_sys::mount::new_filesystem;
 
@@ -20,8 +21,9 @@ const INITIAL_NAMESPACE: u64 = 0xEFFF_FFFB;
 /// Inode number of the root of a hierarchy (fs/kernfs).
 const ROOT_INODE: u64 = 1;
 
-/// The group at `path` in version 1's hierarchy with exactly these controllers.
-pub(super) fn v1(controllers: &[String], path: &str) -> Result<OwnedFd, Refused> {
+/// A group of version 1.
+pub(super) fn v1(group: &Hierarchy) -> Result<OwnedFd, Refused> {
+    let Hierarchy { controllers, path } = group;
     if let Some(root) = mounted("/sys/fs/cgroup/devices", CGROUP_SUPER_MAGIC) {
         return below(root, path);
     }
@@ -40,7 +42,7 @@ pub(super) fn v1(controllers: &[String], path: &str) -> Result<OwnedFd, Refused>
 }
 
 /// The group at `path` in version 2's hierarchy.
-pub(super) fn v2(path: &str) -> Result<OwnedFd, Refused> {
+pub(super) fn v2(path: &Path) -> Result<OwnedFd, Refused> {
     for place in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
         if let Some(root) = mounted(place, CGROUP2_SUPER_MAGIC) {
             return below(root, path);
@@ -52,6 +54,10 @@ pub(super) fn v2(path: &str) -> Result<OwnedFd, Refused> {
 }
 
 /// The whole hierarchy where the host mounts it, for who is in the host's cgroup namespace.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "fixed places of the host's own tree, checked once they are open"
+)]
 fn mounted(place: &str, kind: FsType) -> Option<OwnedFd> {
     if stat("/proc/self/ns/cgroup").ok()?.st_ino != INITIAL_NAMESPACE {
         return None;
@@ -62,8 +68,7 @@ fn mounted(place: &str, kind: FsType) -> Option<OwnedFd> {
     (is_kind && fstat(&root).ok()?.st_ino == ROOT_INODE).then_some(root)
 }
 
-fn below(root: OwnedFd, path: &str) -> Result<OwnedFd, Refused> {
-    let path = Path::new(path);
+fn below(root: OwnedFd, path: &Path) -> Result<OwnedFd, Refused> {
     if path.components().any(|c| c == Component::ParentDir) {
         return Err(Refused::Failed(Finding::new(
             Code::Cgroup,

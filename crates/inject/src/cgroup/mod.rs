@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access, geteuid};
 use oci_gpu::Host;
+use oci_gpu::cgroup::{GROUPS_LIMIT, Groups};
 use oci_gpu::finding::{Code, Finding};
 use oci_gpu::plan::{Operation, Plan, Skipped};
 
@@ -90,9 +91,9 @@ pub(crate) fn allow(
     let text = container
         .cgroup
         .try_clone()
-        .and_then(|f| read_bounded(f, 64 << 10));
+        .and_then(|f| read_bounded(f, GROUPS_LIMIT));
     let text = text.map_err(|e| failed(Code::Cgroup, "read the container's cgroup file", e))?;
-    let groups = Groups::parse(&String::from_utf8_lossy(&text));
+    let groups = Groups::parse(&text);
     let mut added = Added::default();
     match extend(&groups, &devices, &mut added) {
         Ok(()) => Ok(added),
@@ -120,14 +121,18 @@ pub(crate) fn allow(
 
 /// Whether the caller's own device cgroup, which in stage createContainer is the container's,
 /// denies a node. access(2) asks it without opening the device.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a node of the host's, looked at before the container is entered"
+)]
 fn is_denied(node: &Path) -> bool {
     access(node, AccessFlags::R_OK | AccessFlags::W_OK) == Err(Errno::EPERM)
 }
 
 /// A machine may have both versions, and a runtime puts its rules into one of them.
 fn extend(groups: &Groups, devices: &[Device], added: &mut Added) -> Result<(), Refused> {
-    if let Some((controllers, path)) = &groups.devices {
-        added.v1 = v1::allow(find::v1(controllers, path)?, devices)?;
+    if let Some(hierarchy) = &groups.devices {
+        added.v1 = v1::allow(find::v1(hierarchy)?, devices)?;
     }
     if added.v1.is_some() {
         return Ok(());
@@ -160,6 +165,7 @@ impl Refused {
 
 /// Whether the caller is root of the first user namespace, which maps every id to itself
 /// (user_namespaces(7)).
+#[allow(clippy::disallowed_methods, reason = "our own file of procfs")]
 fn is_host_root() -> bool {
     if !geteuid().is_root() {
         return false;
@@ -169,54 +175,4 @@ fn is_host_root() -> bool {
         let text = String::from_utf8_lossy(&m).into_owned();
         text.split_whitespace().eq(["0", "0", "4294967295"])
     })
-}
-
-/// A process's groups.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Groups {
-    /// Version 1's hierarchy with the devices controller: all its controllers, and the path.
-    devices: Option<(Vec<String>, String)>,
-    /// The path in version 2's hierarchy.
-    unified: Option<String>,
-}
-
-impl Groups {
-    /// Parses /proc/PID/cgroup: lines `number:controllers:path` (cgroups(7)).
-    fn parse(text: &str) -> Groups {
-        let mut groups = Groups::default();
-        for line in text.lines() {
-            let mut fields = line.splitn(3, ':');
-            let (Some(number), Some(controllers), Some(path)) =
-                (fields.next(), fields.next(), fields.next())
-            else {
-                continue;
-            };
-            if number == "0" && controllers.is_empty() {
-                groups.unified = Some(path.to_owned());
-            } else if controllers.split(',').any(|c| c == "devices") {
-                let controllers = controllers.split(',').map(str::to_owned).collect();
-                groups.devices = Some((controllers, path.to_owned()));
-            }
-        }
-        groups
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn groups_of_both_versions() {
-        let hybrid = Groups::parse("5:devices:/c1\n1:name=systemd:/x\n0::/u\n");
-        assert_eq!(
-            hybrid.devices,
-            Some((vec!["devices".to_owned()], "/c1".to_owned()))
-        );
-        assert_eq!(hybrid.unified.as_deref(), Some("/u"));
-        let joined = Groups::parse("3:blkio,devices:/a:b\n");
-        assert_eq!(joined.devices.unwrap().1, "/a:b");
-        assert_eq!(Groups::parse("0::/\n").unified.as_deref(), Some("/"));
-        assert_eq!(Groups::parse("garbage\n:::\n"), Groups::default());
-    }
 }

@@ -1,5 +1,6 @@
 //! Version 2: device programs of a control group, read back, extended and exchanged.
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use oci_gpu::finding::{Code, Finding};
@@ -10,6 +11,8 @@ use super::{Device, Refused};
 
 /// Room for the verifier's words about a program that it refuses.
 const LOG_SIZE: usize = 16 << 10;
+
+const LICENSE: &CStr = c"Apache-2.0";
 
 /// Programs that were exchanged.
 #[derive(Debug)]
@@ -63,16 +66,13 @@ impl Added {
         if head.begins(&body) {
             return Ok(());
         }
-        let mut log = vec![0; LOG_SIZE];
-        let new = bpf::load_device_program(&head.before(&body), c"Apache-2.0", &mut log);
-        let new = new.map_err(|e| {
-            let end = log.iter().position(|b| *b == 0).unwrap_or(log.len());
-            let words = String::from_utf8_lossy(&log[..end]);
-            let last = words.lines().last().unwrap_or_default();
-            Refused::new(
-                format!("load the device program that replaces {id} ({last})"),
-                e,
-            )
+        let merged = head.before(&body);
+        let new = bpf::load_device_program(&merged, LICENSE, &mut []).map_err(|e| {
+            let what = format!(
+                "load the device program that replaces {id} ({})",
+                reason(&merged)
+            );
+            Refused::new(what, e)
         })?;
         self.attach(&new, &old)
             .map_err(|e| Refused::new(format!("replace the device program {id}"), e))?;
@@ -93,6 +93,16 @@ impl Added {
             let _ = self.attach(old, new);
         }
     }
+}
+
+/// The verifier's last words about a program that it refused. Asked for separately: a log that is
+/// longer than its buffer fails programs that are good.
+fn reason(program: &[u64]) -> String {
+    let mut log = vec![0; LOG_SIZE];
+    let _ = bpf::load_device_program(program, LICENSE, &mut log);
+    let end = log.iter().position(|b| *b == 0).unwrap_or(log.len());
+    let words = String::from_utf8_lossy(&log[..end]).into_owned();
+    words.lines().last().unwrap_or_default().to_owned()
 }
 
 fn too_many(devices: usize) -> Refused {

@@ -9,7 +9,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
 
 use super::arena::directory;
-use crate::steps::TEMPORARY;
+use crate::temporary::PREFIX as TEMPORARY;
 
 /// What is exchanged, moved or removed. Each leaves the root as it was when it pauses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use nix::sched::{CloneFlags, unshare};
+use oci_gpu::container::Mount;
 use oci_gpu::finding::{Code, Finding};
 use oci_gpu::host::Host;
 use oci_gpu::plan::{Action, BindKind, CacheEntry, FileEntry, Operation, Plan};
@@ -132,7 +133,14 @@ impl Victim<'_> {
         let host = Host::at(self.arena.dir().join("host"));
         let sources = Sources::open(&self.plan, &host, &mut receipt).unwrap();
         let top = File::open("/").unwrap();
-        let root = Rootfs::open(top.as_fd(), &self.arena.root()).unwrap();
+        // What a runtime mounts for a container alone.
+        let fresh = |place: &str| Mount {
+            destination: PathBuf::from(place),
+            source: PathBuf::from("none"),
+            fresh: true,
+        };
+        let mounts = [fresh("/proc"), fresh("/dev")];
+        let root = Rootfs::open(top.as_fd(), &self.arena.root(), &mounts).unwrap();
         let mut steps = 0;
         let mut is_held = true;
         let done = apply(&self.plan, &sources, &root, &mut receipt, &mut || {

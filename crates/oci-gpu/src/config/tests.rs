@@ -306,7 +306,7 @@ fn a_file_that_cannot_be_read_is_no_absent_file() {
     assert!(refused(Config::load(Some(&big), &host)).contains("larger than"));
     fs::remove_file(dir.path().join("etc/oci-gpu/config.toml")).unwrap();
     fs::create_dir(dir.path().join("etc/oci-gpu/config.toml")).unwrap();
-    assert!(refused(Config::load(None, &host)).contains("regular file"));
+    assert!(refused(Config::load(None, &host)).contains("Is a directory"));
 }
 
 #[test]

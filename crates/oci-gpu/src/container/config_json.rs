@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::marker::PhantomData;
 use std::path::{Component, Path, PathBuf};
 
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
@@ -13,6 +12,7 @@ use serde::de::{self, Deserialize, Deserializer};
 
 use super::{CONFIG_LIMIT, Container, Mount};
 use crate::finding::{Code, Finding, quote};
+use crate::json::{Named, Object};
 
 const REMEDY: &str = "correct the bundle's config.json as the OCI runtime specification has it";
 
@@ -35,32 +35,6 @@ members! {
     annotations: Option<BTreeMap<String, String>> = "annotations";
     namespaces: Option<Vec<Object<Namespace>>> = "linux.namespaces";
     mount_label: Option<String> = "linux.mountLabel";
-}
-
-/// A JSON object only: a derived `Deserialize` would take an array for one.
-#[derive(Default)]
-struct Object<T>(T);
-
-trait Named {
-    const NAME: &'static str;
-}
-
-impl<'de, T: Deserialize<'de> + Named> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Object<T>, D::Error> {
-        struct Visitor<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de> + Named> de::Visitor<'de> for Visitor<T> {
-            type Value = Object<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{} as an object", T::NAME)
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
-            }
-        }
-        from.deserialize_map(Visitor(PhantomData))
-    }
 }
 
 macro_rules! named {
@@ -115,6 +89,9 @@ struct RootMember {
 struct MountMember {
     destination: PathBuf,
     source: Option<PathBuf>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    options: Option<Vec<String>>,
 }
 
 #[derive(Default, serde::Deserialize)]
@@ -198,9 +175,13 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Container, Finding> {
 
 impl From<MountMember> for Mount {
     fn from(member: MountMember) -> Mount {
+        // With one of these options runtimes bind, whatever the type says.
+        let binds = |option: &String| option == "bind" || option == "rbind";
+        let bound = member.options.iter().flatten().any(binds);
         Mount {
             destination: member.destination,
             source: member.source.unwrap_or_default(),
+            fresh: !bound && matches!(member.kind.as_deref(), Some("tmpfs" | "proc")),
         }
     }
 }
@@ -283,6 +264,7 @@ mod tests {
         assert!(c.root_readonly && c.privileged && c.user_namespace);
         assert_eq!(c.mounts[0].destination, Path::new("/proc"));
         assert_eq!(c.mounts[1].source, Path::new(""));
+        assert!(c.mounts[0].fresh && !c.mounts[1].fresh);
         assert_eq!(c.annotations[1], ("k".to_owned(), "v".to_owned()));
         assert_eq!(c.mount_label.as_deref(), Some("system_u:object_r:t:s0"));
     }

@@ -51,7 +51,7 @@ pub(super) fn find(
         }
     }
     if scope.has(Capability::Utility) {
-        firmware(root, version, &mut files);
+        firmware(host, root, version, &mut files);
     }
     for (path, kind, capability) in SOCKETS.iter().filter(|(_, _, c)| scope.has(*c)) {
         // Sockets belong to daemons: on the host, or in the driver container that runs them.
@@ -75,23 +75,26 @@ pub(super) fn find(
     files
 }
 
-/// GSP firmware of the version, below the directories that the kernel's loader searches
-/// (Documentation/driver-api/firmware/fw_search_path.rst).
-fn firmware(root: &Root, version: &str, files: &mut Vec<DriverFile>) {
-    for directory in ["/lib/firmware", "/usr/lib/firmware"] {
-        let directory = Path::new(directory).join("nvidia").join(version);
-        let names = root.list(&directory).unwrap_or_default();
+/// GSP firmware of the version, below the directories that the kernel's loader searches: the
+/// driver root's, and the one that the host's kernel was told of (NixOS has no other).
+/// Documentation/driver-api/firmware/fw_search_path.rst.
+fn firmware(host: &Host, root: &Root, version: &str, files: &mut Vec<DriverFile>) {
+    let told = Path::new("/sys/module/firmware_class/parameters/path");
+    let told = host.files().read_text(told).unwrap_or_default();
+    let places = [
+        (root, "/lib/firmware"),
+        (root, "/usr/lib/firmware"),
+        (host.files(), told.as_str()),
+    ];
+    for (owner, place) in places.iter().filter(|(_, place)| place.starts_with('/')) {
+        let directory = Path::new(place).join("nvidia").join(version);
+        let names = owner.list(&directory).unwrap_or_default();
         let gsp = |n: &&String| n.starts_with("gsp") && n.ends_with(".bin");
         for name in names.iter().filter(gsp) {
-            if let Ok(path) = root.resolve(&directory.join(name)) {
+            if let Ok(path) = owner.resolve(&directory.join(name)) {
                 let target = Path::new("/lib/firmware/nvidia").join(version).join(name);
-                files.push(file(
-                    root,
-                    FileKind::Firmware,
-                    &path,
-                    target,
-                    Capability::Utility,
-                ));
+                let utility = Capability::Utility;
+                files.push(file(owner, FileKind::Firmware, &path, target, utility));
             }
         }
         if !names.is_empty() {

@@ -29,6 +29,10 @@ pub(super) fn sweep(
     for directory in directories {
         let below = BELOW.iter().map(|b| directory.path.join(b));
         for place in std::iter::once(directory.path.clone()).chain(below) {
+            // A directory of links (NixOS) has links to such directories too.
+            let Ok(place) = root.resolve(&place) else {
+                continue;
+            };
             let Ok(entries) = root.entries(&place) else {
                 continue;
             };

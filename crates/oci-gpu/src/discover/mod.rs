@@ -16,17 +16,20 @@ mod gpus;
 mod libraries;
 mod mig;
 mod nodes;
+pub mod proc_driver;
 mod userland;
 mod version;
 
 pub use nodes::Majors;
+pub use userland::DIRECTORIES;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use self::nodes::Nodes;
 use crate::capability::{Capability, CapabilitySet};
 use crate::finding::Finding;
 use crate::host::Host;
-use crate::inventory::{DeviceFileParams, DeviceNode, Inventory};
+use crate::inventory::{Candidate, DeviceFileParams, DeviceNode, Inventory};
 use crate::request::Request;
 
 /// Why a host's GPUs cannot be told: a finding of the 0300 range.
@@ -34,6 +37,10 @@ pub type DiscoverError = Finding;
 
 /// Where the driver's kernel side shows itself.
 pub(crate) const PROC_DRIVER: &str = "/proc/driver/nvidia";
+
+/// Where the GPU operator's validator says that a driver container is ready, and where its root
+/// and its nodes are: lines `KEY=VALUE`.
+pub(crate) const DRIVER_READY: &str = "/run/nvidia/validations/driver-ready";
 
 /// How much of a host is looked at: what a container with these capabilities can get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,9 +93,9 @@ pub fn discover(host: &Host) -> Result<Inventory, DiscoverError> {
 pub fn discover_within(host: &Host, scope: &Scope) -> Result<Inventory, DiscoverError> {
     let mut findings = Vec::new();
     let kernel = version::kernel(host, &mut findings)?;
-    let user = userland::locate(host, &kernel.version, scope)?;
-    let majors = Majors::read(host)?;
-    let gpus = gpus::read(host, &majors, scope, &mut findings)?;
+    let user = userland::locate(host, &kernel.version, scope).map_err(|n| n.finding)?;
+    let nodes = Nodes::of(host)?;
+    let gpus = gpus::read(&nodes, scope, &mut findings)?;
     let mut candidates = user.candidates;
     let libraries = libraries::sweep(
         &user.root,
@@ -99,15 +106,15 @@ pub fn discover_within(host: &Host, scope: &Scope) -> Result<Inventory, Discover
     );
     let files = files::find(host, &user.root, &user.directories, &kernel.version, scope);
     let imex_channels = match scope.imex_channels {
-        true => nodes::imex_channels(host, &majors),
+        true => nodes::imex_channels(&nodes),
         false => Vec::new(),
     };
     Ok(Inventory {
         driver: kernel.into_driver(host, user.root.on_host(), candidates),
         gpus,
-        control: nodes::control(host, &majors),
-        mig_config: mig::right(host, &majors, "config")?,
-        mig_monitor: mig::right(host, &majors, "monitor")?,
+        control: nodes::control(&nodes),
+        mig_config: mig::right(&nodes, "config")?,
+        mig_monitor: mig::right(&nodes, "monitor")?,
         imex_channels,
         libraries,
         files,
@@ -115,47 +122,89 @@ pub fn discover_within(host: &Host, scope: &Scope) -> Result<Inventory, Discover
     })
 }
 
-/// The device nodes that the kernel's driver should have on a host.
+/// What is known of a driver even where [`discover`] finds nothing of it in user space.
 #[derive(Clone, Debug)]
-pub struct KernelNodes {
-    /// Control nodes, GPUs, and the capability nodes of MIG.
-    pub nodes: Vec<DeviceNode>,
-    /// Owner and mode that the driver wants them to have.
-    pub owner: DeviceFileParams,
+#[non_exhaustive]
+pub struct Evidence {
+    /// The version that the kernel runs.
+    pub version: String,
+    /// The file that told it.
+    pub version_source: PathBuf,
+    /// Which kernel modules they are, as [`crate::inventory::Driver::flavour`].
+    pub flavour: Option<&'static str>,
+    /// Every place that was looked at for user-space files, in the order of trial.
+    pub candidates: Vec<Candidate>,
 }
 
-/// Lists the device nodes from the kernel's files alone; no user-space driver is looked for.
+/// Looks for the driver alone, and tells what was looked at whether something was found or not.
 ///
 /// # Errors
 /// As [`discover`], without [`crate::Code::NoUserland`].
-pub fn kernel_nodes(host: &Host) -> Result<KernelNodes, DiscoverError> {
+pub fn evidence(host: &Host) -> Result<Evidence, DiscoverError> {
+    let kernel = version::kernel(host, &mut Vec::new())?;
+    let candidates = match userland::locate(host, &kernel.version, &Scope::all()) {
+        Ok(found) => found.candidates,
+        Err(nothing) => nothing.candidates,
+    };
+    Ok(Evidence {
+        version: kernel.version,
+        version_source: kernel.source,
+        flavour: kernel.flavour,
+        candidates,
+    })
+}
+
+/// A device node that the kernel's driver should have on a host.
+#[derive(Clone, Debug)]
+pub struct KernelNode {
+    /// Where it belongs, its numbers, and what is there.
+    pub node: DeviceNode,
+    /// Owner and mode that the driver wants it to have.
+    pub owner: DeviceFileParams,
+}
+
+/// Lists the device nodes from the kernel's files alone: control nodes, GPUs, and the capability
+/// nodes of MIG, each once. No user-space driver is looked for.
+///
+/// Owner and mode are those of /proc/driver/nvidia/params; a capability node is root's, with the
+/// mode that its access file names (nvidia-modprobe does the same).
+///
+/// # Errors
+/// As [`discover`], without [`crate::Code::NoUserland`].
+pub fn kernel_nodes(host: &Host) -> Result<Vec<KernelNode>, DiscoverError> {
     let mut findings = Vec::new();
     version::kernel(host, &mut findings)?;
-    let majors = Majors::read(host)?;
-    let mut nodes: Vec<DeviceNode> = nodes::control(host, &majors)
-        .into_iter()
-        .map(|c| c.node)
-        .collect();
+    let nodes = Nodes::of(host)?;
     let scope = Scope {
         capabilities: CapabilitySet::EMPTY,
         imex_channels: false,
     };
-    for gpu in gpus::read(host, &majors, &scope, &mut findings)? {
-        nodes.push(gpu.node);
+    let mut devices: Vec<DeviceNode> = Vec::new();
+    devices.extend(nodes::control(&nodes).into_iter().map(|c| c.node));
+    let mut rights = Vec::new();
+    for gpu in gpus::read(&nodes, &scope, &mut findings)? {
+        devices.push(gpu.node);
         for instance in gpu.mig {
-            nodes.extend([instance.gi_access.node, instance.ci_access.node]);
+            rights.extend([instance.gi_access, instance.ci_access]);
         }
     }
-    for right in ["config", "monitor"] {
-        nodes.extend(mig::right(host, &majors, right)?.map(|r| r.node));
+    for name in ["config", "monitor"] {
+        rights.extend(mig::right(&nodes, name)?);
     }
+    let owner = version::device_files(host);
+    let devices = devices.into_iter().map(|node| KernelNode { node, owner });
+    let rights = rights.into_iter().map(|right| KernelNode {
+        node: right.node,
+        owner: DeviceFileParams {
+            mode: right.mode,
+            ..DeviceFileParams::default()
+        },
+    });
+    let mut all: Vec<KernelNode> = devices.chain(rights).collect();
     // Compute instances share their GPU instance's node.
     let mut seen = std::collections::HashSet::new();
-    nodes.retain(|n| seen.insert(n.path.clone()));
-    Ok(KernelNodes {
-        nodes,
-        owner: version::device_files(host),
-    })
+    all.retain(|n| seen.insert(n.node.path.clone()));
+    Ok(all)
 }
 
 /// The first line of `text` that begins with `key`, without it and surrounding white space.

@@ -4,7 +4,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::unreadable;
+use super::{DRIVER_READY, field, unreadable, userland};
 use crate::finding::Finding;
 use crate::host::Host;
 use crate::inventory::{ControlNode, ControlRole, DeviceNode, ImexChannel, NodeOwner, NodeState};
@@ -23,6 +23,8 @@ const UVM_TOOLS_MINOR: u32 = 1;
 pub struct Majors {
     /// GPUs, nvidiactl and nvidia-modeset: "nvidia", or "nvidia-frontend" in older drivers.
     pub nvidia: Option<u32>,
+    /// nvidia-modeset: the same number, where its module is loaded.
+    pub modeset: Option<u32>,
     /// "nvidia-uvm".
     pub uvm: Option<u32>,
     /// "nvidia-caps".
@@ -42,7 +44,13 @@ impl Majors {
             .files()
             .read_text(path)
             .map_err(|e| unreadable(path, &e))?;
-        Ok(Majors::parse(&text))
+        let mut majors = Majors::parse(&text);
+        // Older drivers register one range for all their modules, as nvidia-frontend.
+        if majors.modeset.is_none() && host.files().exists(Path::new("/sys/module/nvidia_modeset"))
+        {
+            majors.modeset = majors.nvidia;
+        }
+        Ok(majors)
     }
 
     /// Picks the driver's lines of the section "Character devices:".
@@ -58,6 +66,7 @@ impl Majors {
             };
             let slot = match name.trim() {
                 "nvidia" | "nvidia-frontend" => &mut majors.nvidia,
+                "nvidia-modeset" => &mut majors.modeset,
                 "nvidia-uvm" => &mut majors.uvm,
                 "nvidia-caps" => &mut majors.caps,
                 "nvidia-caps-imex-channels" => &mut majors.imex,
@@ -69,11 +78,58 @@ impl Majors {
     }
 }
 
-impl DeviceNode {
-    /// Looks at `path` below the host's dev root.
-    pub fn inspect(host: &Host, path: &str, major: u32, minor: u32) -> DeviceNode {
-        let on_host = host.dev_root().join(path.trim_start_matches('/'));
-        let (state, owner) = match host.files().metadata_nofollow(&on_host) {
+/// The directory of the host whose dev holds the driver's nodes: the one that the administrator
+/// named; else `/`, unless nvidiactl is in a driver root only. Drivers in containers make their
+/// nodes in their own /dev, and the GPU operator says where that is.
+fn dev_root(host: &Host) -> PathBuf {
+    if let Some(named) = host.dev_root() {
+        return named.to_path_buf();
+    }
+    let has_nodes = |root: &Path| {
+        let control = root.join("dev/nvidiactl");
+        host.files().metadata_nofollow(&control).is_ok()
+    };
+    let own = PathBuf::from("/");
+    if has_nodes(&own) {
+        return own;
+    }
+    let ready = host.files().read_text(Path::new(DRIVER_READY));
+    let ready = ready.unwrap_or_default();
+    let ready = field(&ready, "NVIDIA_DEV_ROOT=").filter(|root| root.starts_with('/'));
+    let roots = host.driver_root().into_iter().chain(ready.map(Path::new));
+    let mut roots = roots.chain(userland::DRIVER_ROOTS.map(Path::new));
+    roots
+        .find(|root| has_nodes(root))
+        .map_or(own, Path::to_path_buf)
+}
+
+/// A host's device nodes: where they lie, and the numbers of their drivers.
+pub(super) struct Nodes<'a> {
+    pub(super) host: &'a Host,
+    pub(super) majors: Majors,
+    dev_root: PathBuf,
+}
+
+impl Nodes<'_> {
+    /// # Errors
+    /// As [`Majors::read`].
+    pub(super) fn of(host: &Host) -> Result<Nodes<'_>, Finding> {
+        Ok(Nodes {
+            host,
+            majors: Majors::read(host)?,
+            dev_root: dev_root(host),
+        })
+    }
+
+    /// Where `path` ("/dev/nvidia0") lies on the host.
+    pub(super) fn on_host(&self, path: &str) -> PathBuf {
+        self.dev_root.join(path.trim_start_matches('/'))
+    }
+
+    /// Looks at `path`.
+    pub(super) fn inspect(&self, path: &str, major: u32, minor: u32) -> DeviceNode {
+        let on_host = self.on_host(path);
+        let (state, owner) = match self.host.files().metadata_nofollow(&on_host) {
             Err(_) => (NodeState::Missing, None),
             Ok(found) => (state_of(&found, major, minor), Some(owner_of(&found))),
         };
@@ -114,7 +170,8 @@ fn owner_of(found: &Metadata) -> NodeOwner {
 }
 
 /// The nodes that belong to no single GPU, as far as the kernel has their drivers.
-pub(super) fn control(host: &Host, majors: &Majors) -> Vec<ControlNode> {
+pub(super) fn control(nodes: &Nodes) -> Vec<ControlNode> {
+    let majors = &nodes.majors;
     let table = [
         (
             ControlRole::Control,
@@ -125,7 +182,7 @@ pub(super) fn control(host: &Host, majors: &Majors) -> Vec<ControlNode> {
         (
             ControlRole::Modeset,
             "/dev/nvidia-modeset",
-            majors.nvidia,
+            majors.modeset,
             MODESET_MINOR,
         ),
         (ControlRole::Uvm, "/dev/nvidia-uvm", majors.uvm, UVM_MINOR),
@@ -141,19 +198,19 @@ pub(super) fn control(host: &Host, majors: &Majors) -> Vec<ControlNode> {
         .filter_map(|(role, path, major, minor)| {
             Some(ControlNode {
                 role,
-                node: DeviceNode::inspect(host, path, major?, minor),
+                node: nodes.inspect(path, major?, minor),
             })
         })
         .collect()
 }
 
 /// IMEX channels that have a node, in ascending order.
-pub(super) fn imex_channels(host: &Host, majors: &Majors) -> Vec<ImexChannel> {
-    let Some(major) = majors.imex else {
+pub(super) fn imex_channels(nodes: &Nodes) -> Vec<ImexChannel> {
+    let Some(major) = nodes.majors.imex else {
         return Vec::new();
     };
-    let directory = host.dev_root().join(IMEX_DIR.trim_start_matches('/'));
-    let names = host.files().list(&directory).unwrap_or_default();
+    let files = nodes.host.files();
+    let names = files.list(&nodes.on_host(IMEX_DIR)).unwrap_or_default();
     let mut ids: Vec<u32> = names
         .iter()
         .filter_map(|n| n.strip_prefix("channel").and_then(|n| n.parse().ok()))
@@ -164,7 +221,7 @@ pub(super) fn imex_channels(host: &Host, majors: &Majors) -> Vec<ImexChannel> {
             let path = format!("{IMEX_DIR}/channel{id}");
             ImexChannel {
                 id,
-                node: DeviceNode::inspect(host, &path, major, id),
+                node: nodes.inspect(&path, major, id),
             }
         })
         .collect()
@@ -180,13 +237,13 @@ mod tests {
                    508 nvidia-uvm\n510 nvidia-caps\n509 nvidia-caps-imex-channels\n\nBlock devices:\n8 sd\n";
         let m = Majors::parse(new);
         assert_eq!(
-            (m.nvidia, m.uvm, m.caps, m.imex),
-            (Some(195), Some(508), Some(510), Some(509))
+            (m.nvidia, m.modeset, m.uvm, m.caps, m.imex),
+            (Some(195), Some(195), Some(508), Some(510), Some(509))
         );
         let old = Majors::parse(
             "Character devices:\n195 nvidia-frontend\n\nBlock devices:\n7 nvidia-uvm\n",
         );
-        assert_eq!((old.nvidia, old.uvm), (Some(195), None));
+        assert_eq!((old.nvidia, old.modeset, old.uvm), (Some(195), None, None));
         assert_eq!(
             Majors::parse("x\n-1 nvidia\n99999999999 nvidia\n"),
             Majors::default()

@@ -7,15 +7,16 @@
 //! | 2 | /run/nvidia/driver, /run/kata-extensions/gpu as roots of their own | driver containers, Kata guests |
 //! | 3 | /run/opengl-driver/lib | NixOS |
 //! | 4 | ld.so.cache of the root | most |
-//! | 5 | well-known directories of the root | hosts without a cache, with a stale one, microVMs |
+//! | 5 | well-known directories of the root, and Debian's below them | hosts without a cache, with a stale one, whose alternatives lead to another driver; microVMs |
 //! | 6 | directories of the root's ld.so.conf | hosts that never ran ldconfig |
 //!
 //! The first place with a file of exactly the kernel's version wins; every place that was looked
 //! at before it is kept with the reason why it was refused.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Scope;
+use super::{DRIVER_READY, Scope, field};
 use crate::capability::Capability;
 use crate::elf::{Class, Machine};
 use crate::finding::{Code, Finding};
@@ -23,29 +24,19 @@ use crate::host::{Host, Root};
 use crate::inventory::Candidate;
 use crate::ldcache;
 
+const WELL_KNOWN: &str = "well-known directory";
+
 /// Libraries whose presence marks a driver directory: any CUDA or NVML installation has one.
 const MARKERS: [&str; 2] = ["libcuda.so", "libnvidia-ml.so"];
 
 /// Roots that driver containers and guests publish.
-const DRIVER_ROOTS: [&str; 2] = ["/run/nvidia/driver", "/run/kata-extensions/gpu"];
+pub(super) const DRIVER_ROOTS: [&str; 2] = ["/run/nvidia/driver", "/run/kata-extensions/gpu"];
 
-/// Where drivers put libraries, by platform. 32-bit directories follow their 64-bit ones.
-const DIRECTORIES: &[(&str, &str)] = &[
+/// Where drivers put libraries, and on which platform, in the order of trial.
+pub const DIRECTORIES: &[(&str, &str)] = &[
     ("/usr/lib/x86_64-linux-gnu", "Debian, Ubuntu"),
-    (
-        "/usr/lib/x86_64-linux-gnu/nvidia/current",
-        "Debian alternatives",
-    ),
     ("/usr/lib/aarch64-linux-gnu", "Debian, Ubuntu"),
-    (
-        "/usr/lib/aarch64-linux-gnu/nvidia/current",
-        "Debian alternatives",
-    ),
     ("/usr/lib/i386-linux-gnu", "Debian, Ubuntu, 32-bit"),
-    (
-        "/usr/lib/i386-linux-gnu/nvidia/current",
-        "Debian alternatives, 32-bit",
-    ),
     ("/usr/lib64", "RPM distributions"),
     ("/usr/lib64/nvidia", "RPM distributions"),
     ("/usr/lib", "Arch, Gentoo; RPM distributions, 32-bit"),
@@ -79,6 +70,14 @@ const DIRECTORIES: &[(&str, &str)] = &[
     ("/opt/cray/nvidia/default/lib64", "Cray"),
 ];
 
+/// The directories of [`DIRECTORIES`] in which Debian's packages put private libraries; the public
+/// ones of each driver lie in a directory of their own below `nvidia` ("current", "tesla-535").
+const DEBIAN: [&str; 3] = [
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/usr/lib/i386-linux-gnu",
+];
+
 const NIX_DIRECTORIES: [&str; 2] = ["/run/opengl-driver/lib", "/run/opengl-driver-32/lib"];
 
 /// The accepted place.
@@ -98,10 +97,16 @@ pub(super) struct Directory {
     pub(super) evidence: &'static str,
 }
 
+/// Nothing was accepted: why, and what was looked at.
+pub(super) struct Nothing {
+    pub(super) finding: Finding,
+    pub(super) candidates: Vec<Candidate>,
+}
+
 /// Looks for user-space files of `version`.
 ///
 /// 32-bit directories are looked for where `scope` has compat32.
-pub(super) fn locate(host: &Host, version: &str, scope: &Scope) -> Result<Userland, Finding> {
+pub(super) fn locate(host: &Host, version: &str, scope: &Scope) -> Result<Userland, Nothing> {
     let wants_32 = scope.has(Capability::Compat32);
     let mut search = Search {
         version,
@@ -111,13 +116,9 @@ pub(super) fn locate(host: &Host, version: &str, scope: &Scope) -> Result<Userla
     };
     for (path, evidence) in roots(host) {
         let root = match host.root_at(&path) {
-            Ok(root) if host.files().exists(&path) => root,
-            Ok(_) => {
-                search.refuse(&path, evidence, "it does not exist");
-                continue;
-            }
+            Ok(root) => root,
             Err(e) => {
-                search.refuse(&path, evidence, &e.to_string());
+                search.refuse(&path, evidence, &absent_or(&e));
                 continue;
             }
         };
@@ -131,7 +132,10 @@ pub(super) fn locate(host: &Host, version: &str, scope: &Scope) -> Result<Userla
             });
         }
     }
-    Err(search.nothing(host))
+    Err(Nothing {
+        finding: search.nothing(host),
+        candidates: search.candidates,
+    })
 }
 
 /// The roots to look in: only the one that the administrator named, or all that are known.
@@ -140,9 +144,8 @@ fn roots(host: &Host) -> Vec<(PathBuf, &'static str)> {
         return vec![(named.to_path_buf(), "driver root by configuration")];
     }
     let mut roots = Vec::new();
-    let ready = Path::new("/run/nvidia/validations/driver-ready");
-    if let Ok(text) = host.files().read_text(ready)
-        && let Some(root) = super::field(&text, "NVIDIA_DRIVER_ROOT=")
+    if let Ok(text) = host.files().read_text(Path::new(DRIVER_READY))
+        && let Some(root) = field(&text, "NVIDIA_DRIVER_ROOT=")
         && root.starts_with('/')
     {
         roots.push((PathBuf::from(root), "driver-ready"));
@@ -195,31 +198,20 @@ impl Search<'_> {
     fn in_root(&mut self, root: &Root) -> Vec<Directory> {
         let mut found = Vec::new();
         for path in NIX_DIRECTORIES {
-            self.look(
-                root,
-                Path::new(path),
-                "NixOS driver link",
-                false,
-                &mut found,
-            );
+            self.look(root, Path::new(path), "NixOS driver link", &mut found);
         }
-        if found.is_empty() {
-            self.cache(root, &mut found);
+        if !found.is_empty() || self.cache(root, &mut found) {
+            return found;
         }
-        if found.is_empty() {
-            for (path, _) in DIRECTORIES {
-                self.look(
-                    root,
-                    Path::new(path),
-                    "well-known directory",
-                    false,
-                    &mut found,
-                );
+        for (path, _) in DIRECTORIES {
+            self.look(root, Path::new(path), WELL_KNOWN, &mut found);
+            if DEBIAN.contains(path) {
+                self.debian(root, Path::new(path), &mut found);
             }
         }
         if found.is_empty() {
             for path in configured(root) {
-                self.look(root, &path, "ld.so.conf", false, &mut found);
+                self.look(root, &path, "ld.so.conf", &mut found);
             }
         }
         found
@@ -227,19 +219,23 @@ impl Search<'_> {
 
     /// Where ld.so.cache says that the loader finds the markers: the directory of the name in the
     /// cache and that of the file behind its links, for Debian keeps public libraries in one and
-    /// private ones in the other.
-    fn cache(&mut self, root: &Root, found: &mut Vec<Directory>) {
+    /// private ones in the other. Whether it leads to 64-bit ones: 32-bit ones alone are no driver.
+    fn cache(&mut self, root: &Root, found: &mut Vec<Directory>) -> bool {
         let path = Path::new("/etc/ld.so.cache");
         let evidence = "ld.so.cache";
-        let cache = match root.read(path, ldcache::SIZE_LIMIT) {
-            Ok(bytes) => match ldcache::parse(&bytes) {
-                Ok(cache) => cache,
-                Err(e) => return self.refuse(&root.host_path(path), evidence, &e.to_string()),
-            },
-            Err(e) => return self.refuse(&root.host_path(path), evidence, &e.to_string()),
+        let read = root.read(path, ldcache::SIZE_LIMIT);
+        let parsed = read
+            .map_err(|e| absent_or(&e))
+            .and_then(|bytes| ldcache::parse(&bytes).map_err(|e| e.to_string()));
+        let cache = match parsed {
+            Ok(cache) => cache,
+            Err(why) => {
+                self.refuse(&root.host_path(path), evidence, &why);
+                return false;
+            }
         };
         let flags_32 = [Machine::X86, Machine::Arm].map(|m| ldcache::flags_for(Class::Elf32, m));
-        let (mut named, mut seen) = (false, Vec::new());
+        let (mut named, mut seen, mut leads) = (false, Vec::new(), false);
         for entry in &cache.entries {
             if !MARKERS
                 .iter()
@@ -257,25 +253,28 @@ impl Search<'_> {
             }
             seen.push(name);
             match root.link_chain(Path::new(name)) {
-                Ok(chain) => self.chain(root, &chain, evidence, found),
-                Err(e) => self.refuse(&root.host_path(Path::new(name)), evidence, &e.to_string()),
+                Ok(chain) => leads |= self.chain(root, &chain, evidence, found) && !is_32,
+                Err(e) => self.refuse(&root.host_path(Path::new(name)), evidence, &absent_or(&e)),
             }
         }
         if !named {
             let why = "it names neither libcuda nor libnvidia-ml";
             self.refuse(&root.host_path(path), evidence, why);
         }
+        leads
     }
 
-    /// Accepts the directories of a chain of links whose end is a file of the version.
+    /// Accepts the directories of a chain of links if its end is a file of the version.
     fn chain(
         &mut self,
         root: &Root,
         chain: &[PathBuf],
         evidence: &'static str,
         found: &mut Vec<Directory>,
-    ) {
-        let Some(file) = chain.last() else { return };
+    ) -> bool {
+        let Some(file) = chain.last() else {
+            return false;
+        };
         let on_host = root.host_path(file);
         match version_of(file) {
             Some(v) if v == self.version => {
@@ -296,6 +295,7 @@ impl Search<'_> {
                         });
                     }
                 }
+                return true;
             }
             Some(v) => {
                 self.others.push((v.to_owned(), on_host.clone()));
@@ -303,6 +303,26 @@ impl Search<'_> {
                 self.refuse(&on_host, evidence, &why);
             }
             None => self.refuse(&on_host, evidence, "its name ends in no driver version"),
+        }
+        false
+    }
+
+    /// Looks at each driver that Debian's packages put below `directory`, and accepts `directory`
+    /// itself with one of the version: the driver's private libraries lie there.
+    fn debian(&mut self, root: &Root, directory: &Path, found: &mut Vec<Directory>) {
+        let below = directory.join("nvidia");
+        let before = found.len();
+        for name in root.list(&below).unwrap_or_default() {
+            self.look(root, &below.join(name), WELL_KNOWN, found);
+        }
+        match root.resolve(directory) {
+            Ok(real) if found.len() > before && !found.iter().any(|d| d.path == real) => {
+                found.push(Directory {
+                    path: real,
+                    evidence: WELL_KNOWN,
+                });
+            }
+            _ => {}
         }
     }
 
@@ -312,13 +332,9 @@ impl Search<'_> {
         root: &Root,
         directory: &Path,
         evidence: &'static str,
-        tell_absence: bool,
         found: &mut Vec<Directory>,
     ) {
         let Ok(real) = root.resolve(directory) else {
-            if tell_absence {
-                self.refuse(&root.host_path(directory), evidence, "it does not exist");
-            }
             return;
         };
         if found.iter().any(|d| d.path == real) {
@@ -352,7 +368,7 @@ impl Search<'_> {
         }
     }
 
-    fn nothing(self, host: &Host) -> Finding {
+    fn nothing(&self, host: &Host) -> Finding {
         let version = self.version;
         if let Some((other, file)) = self.others.first() {
             return Finding::new(
@@ -365,6 +381,13 @@ impl Search<'_> {
                 format!(
                     "reboot (or reload the nvidia modules) to run {other}, or install the user-space packages of {version}"
                 ),
+            );
+        }
+        if let Some(root) = host.driver_root().filter(|root| !host.files().exists(root)) {
+            return Finding::new(
+                Code::NoUserland,
+                format!("the driver root {} does not exist", root.display()),
+                "name a directory on the host that is / to the driver's files, or none to have them looked for",
             );
         }
         let looked = match host.driver_root() {
@@ -381,6 +404,14 @@ impl Search<'_> {
             ),
             "install the driver's user-space packages, or name their place with --driver-root",
         )
+    }
+}
+
+/// Why a file cannot be used that could not be opened or read.
+fn absent_or(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "it does not exist".to_owned(),
+        _ => error.to_string(),
     }
 }
 

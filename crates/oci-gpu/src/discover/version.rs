@@ -3,7 +3,8 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::{PROC_DRIVER, field, unreadable};
+use super::proc_driver::{VersionFile, is_version};
+use super::{PROC_DRIVER, unreadable};
 use crate::cuda_version::cuda_of_driver;
 use crate::finding::{Code, Finding};
 use crate::host::Host;
@@ -14,8 +15,8 @@ const MODULE_VERSION: &str = "/sys/module/nvidia/version";
 /// The driver as the kernel shows it.
 pub(super) struct Kernel {
     pub(super) version: String,
-    source: PathBuf,
-    flavour: Option<&'static str>,
+    pub(super) source: PathBuf,
+    pub(super) flavour: Option<&'static str>,
 }
 
 /// Reads the version from /sys/module/nvidia/version, else from /proc/driver/nvidia/version. That
@@ -24,19 +25,15 @@ pub(super) fn kernel(host: &Host, findings: &mut Vec<Finding>) -> Result<Kernel,
     let proc_path = Path::new(PROC_DRIVER).join("version");
     let module = read_optional(host, Path::new(MODULE_VERSION))?;
     let proc_text = read_optional(host, &proc_path)?;
-    let proc_version = proc_text.as_deref().map(|text| {
-        let line = field(text, "NVRM version:").unwrap_or_default();
-        let flavour = match line.contains("Open Kernel Module") {
-            true => "open",
-            false => "proprietary",
-        };
-        (line.split_whitespace().find(|w| is_version(w)), flavour)
+    let in_proc = proc_text.as_deref().map(VersionFile::parse);
+    let flavour = in_proc.as_ref().map(|file| match file.open {
+        true => "open",
+        false => "proprietary",
     });
-    let flavour = proc_version.map(|(_, f)| f);
-    match (module.as_deref(), proc_version) {
+    let in_proc = in_proc.map(|file| file.version);
+    match (module.as_deref(), in_proc) {
         (Some(module), in_proc) if is_version(module) => {
-            if let Some((Some(other), _)) = in_proc.filter(|(v, _)| v.is_some_and(|v| v != module))
-            {
+            if let Some(other) = in_proc.flatten().filter(|v| v != module) {
                 findings.push(Finding::new(
                     Code::VersionDisagree,
                     format!(
@@ -52,13 +49,13 @@ pub(super) fn kernel(host: &Host, findings: &mut Vec<Finding>) -> Result<Kernel,
                 flavour,
             })
         }
-        (_, Some((Some(version), _))) => Ok(Kernel {
-            version: version.to_owned(),
+        (_, Some(Some(version))) => Ok(Kernel {
+            version,
             source: proc_path,
             flavour,
         }),
         (Some(odd), _) => Err(malformed(Path::new(MODULE_VERSION), odd)),
-        (None, Some((None, _))) => Err(malformed(
+        (None, Some(None)) => Err(malformed(
             &proc_path,
             proc_text.as_deref().unwrap_or_default(),
         )),
@@ -90,7 +87,7 @@ impl Kernel {
         Driver {
             cuda: cuda_of_driver(&self.version),
             device_files: params
-                .map(|p| device_file_params(&p.content))
+                .map(|p| DeviceFileParams::parse(&p.content))
                 .unwrap_or_default(),
             version: self.version,
             version_source: self.source,
@@ -107,29 +104,9 @@ pub(super) fn device_files(host: &Host) -> DeviceFileParams {
     let params = host
         .files()
         .read_text(&Path::new(PROC_DRIVER).join("params"));
-    params.map(|p| device_file_params(&p)).unwrap_or_default()
-}
-
-/// `DeviceFileUID`, `DeviceFileGID` and `DeviceFileMode` (decimal) of /proc/driver/nvidia/params.
-fn device_file_params(params: &str) -> DeviceFileParams {
-    let number = |key: &str| field(params, key).and_then(|v| v.parse().ok());
-    let default = DeviceFileParams::default();
-    DeviceFileParams {
-        uid: number("DeviceFileUID:").unwrap_or(default.uid),
-        gid: number("DeviceFileGID:").unwrap_or(default.gid),
-        mode: number("DeviceFileMode:").unwrap_or(default.mode) & 0o777,
-    }
-}
-
-/// Two or three groups of digits: "550.163.01", "390.157".
-fn is_version(word: &str) -> bool {
-    let groups: Vec<&str> = word.split('.').collect();
-    (2..=3).contains(&groups.len())
-        && word.len() <= 32
-        && groups
-            .iter()
-            .all(|g| !g.is_empty() && g.bytes().all(|b| b.is_ascii_digit()))
-        && groups[0].len() >= 3
+    params
+        .map(|p| DeviceFileParams::parse(&p))
+        .unwrap_or_default()
 }
 
 fn read_optional(host: &Host, path: &Path) -> Result<Option<String>, Finding> {
@@ -191,45 +168,4 @@ fn pci_gpus(host: &Host) -> Vec<String> {
         found.push(format!("{name} (driver: {})", driver.unwrap_or("none")));
     }
     found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_are_told_from_other_words() {
-        for good in ["550.163.01", "390.157", "580.82.07"] {
-            assert!(is_version(good), "{good}");
-        }
-        for bad in [
-            "550",
-            "x86_64",
-            "12.2.0",
-            "550..1",
-            "550.1.2.3",
-            "2024.04",
-            "",
-            "550.1a",
-        ] {
-            assert_eq!(is_version(bad), bad == "2024.04", "{bad}");
-        }
-    }
-
-    #[test]
-    fn params_give_owner_and_mode_of_nodes() {
-        let p = device_file_params("DeviceFileUID: 0\nDeviceFileGID: 44\nDeviceFileMode: 432\n");
-        assert_eq!(
-            p,
-            DeviceFileParams {
-                uid: 0,
-                gid: 44,
-                mode: 0o660
-            }
-        );
-        assert_eq!(
-            device_file_params("DeviceFileMode: x"),
-            DeviceFileParams::default()
-        );
-    }
 }

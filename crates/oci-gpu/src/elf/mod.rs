@@ -11,6 +11,7 @@ mod window;
 
 pub use versions::{VersionNeed, version_needs};
 
+use std::fmt;
 use std::io;
 
 use goblin::elf::dynamic::{DT_NEEDED, DT_RPATH, DT_RUNPATH, DT_SONAME};
@@ -40,7 +41,7 @@ pub enum Class {
 }
 
 /// Processor of an ELF file (`e_machine`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Machine {
     /// i386.
@@ -53,6 +54,24 @@ pub enum Machine {
     Aarch64,
     /// Another one, by its number.
     Other(u16),
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Machine::X86 => f.write_str("i386"),
+            Machine::X86_64 => f.write_str("x86-64"),
+            Machine::Arm => f.write_str("ARM"),
+            Machine::Aarch64 => f.write_str("AArch64"),
+            Machine::Other(number) => write!(f, "ELF machine {number}"),
+        }
+    }
+}
+
+impl Serialize for Machine {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
 }
 
 /// What a dynamic ELF file says of itself.

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use super::{Cache, CacheError, ENTRY_LIMIT, Entry, NAMES_LIMIT, PATH_MAX, order};
+use crate::finding::quote;
 
 /// Longest run of digits in a soname. Ten digits may pass C's `int`, in which glibc compares them.
 const DIGITS_LIMIT: usize = 9;
@@ -21,8 +22,8 @@ impl Cache {
     pub fn merge(&mut self, ours: &[Entry]) -> Result<(), CacheError> {
         for entry in ours {
             check(entry).map_err(|why| {
-                let soname = String::from_utf8_lossy(&entry.soname).into_owned();
-                CacheError(format!("cannot put {soname:?} into the cache: {why}"))
+                let soname = quote(&String::from_utf8_lossy(&entry.soname));
+                CacheError(format!("cannot put {soname} into the cache: {why}"))
             })?;
         }
 

@@ -74,6 +74,12 @@ fn control(plan: &mut Plan, grant: &Grant) -> Result<(), Finding> {
             "load the module: modprobe nvidia-uvm",
         ));
     }
+    if display && !loaded(ControlRole::Modeset) {
+        plan.skip(
+            "/dev/nvidia-modeset",
+            "its kernel module, nvidia-modeset, is not loaded; screens need it, rendering does not",
+        );
+    }
     if !loaded(ControlRole::Control) {
         return Err(Finding::new(
             Code::NodeMissing,

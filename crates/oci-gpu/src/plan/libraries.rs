@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Action, BindKind, CacheEntry, Operation, Plan};
 use crate::capability::{Capability, CapabilitySet};
 use crate::container::{ContainerFacts, Libc};
-use crate::driver_files::{EXTRA_LINKS, REQUIRED, has_development_link};
+use crate::driver_files::{BELOW, EXTRA_LINKS, REQUIRED, has_development_link};
 use crate::elf::{Class, Machine};
 use crate::finding::{Code, Finding};
 use crate::inventory::{Inventory, Library};
@@ -39,6 +39,11 @@ pub(super) fn plan(
         if !directories.contains(directory) {
             directories.push(directory.clone());
         }
+        let below = BELOW.iter().find(|(stem, _)| *stem == library.stem);
+        let directory = match below {
+            Some((_, below)) => &directory.join(below),
+            None => directory,
+        };
         one(plan, library, directory, grant.capabilities, &mut entries);
     }
     for library in unwanted {
@@ -86,11 +91,13 @@ fn place<'a>(
             true => Ok(directory),
             false => Err("it is 32-bit, and compat32 was not asked for".to_owned()),
         },
-        _ => Err(format!(
-            "it is for {:?}, and the container's programs for {:?}",
-            library.machine, facts.native.1
-        )),
+        _ => Err(for_others(library, facts)),
     }
+}
+
+fn for_others(library: &Library, facts: &ContainerFacts) -> String {
+    let (theirs, ours) = (library.machine, facts.native.1);
+    format!("it is for {theirs}, and the container's programs are for {ours}")
 }
 
 /// The file, its soname link, its development link, and its names in the cache.
@@ -116,7 +123,9 @@ fn one(
         source,
         target: target.clone(),
     };
-    plan.add(bind, true, why);
+    if !plan.add(bind, true, why) {
+        return;
+    }
     let Some(flags) = ldcache::flags_for(library.class, library.machine) else {
         return;
     };
@@ -192,10 +201,18 @@ fn required(inventory: &Inventory, grant: &Grant, facts: &ContainerFacts) -> Res
             .candidates
             .iter()
             .find(|c| !c.accepted && c.path.file_name().is_some_and(|n| n == name.as_str()));
-        let message = match refused {
-            Some(c) => format!("{} cannot be used: {}", c.path.display(), c.why),
-            None => format!(
-                "driver {version} has no {name} for {:?} in {}",
+        let others = inventory.libraries.iter().find(|l| l.stem == *stem);
+        let message = match (refused, others) {
+            (Some(c), _) => format!("{} cannot be used: {}", c.path.display(), c.why),
+            (None, Some(l)) => {
+                format!(
+                    "{} cannot be used: {}",
+                    l.path.display(),
+                    for_others(l, facts)
+                )
+            }
+            (None, None) => format!(
+                "driver {version} has no {name} for {} in {}",
                 facts.native.1,
                 inventory.driver.root.display()
             ),
@@ -203,7 +220,7 @@ fn required(inventory: &Inventory, grant: &Grant, facts: &ContainerFacts) -> Res
         return Err(Finding::new(
             Code::MissingFile,
             format!("{message}; capability {capability} needs it"),
-            "reinstall the driver's user-space packages, or ask for fewer capabilities in NVIDIA_DRIVER_CAPABILITIES",
+            "install the driver's user-space packages for this machine, or ask for fewer capabilities in NVIDIA_DRIVER_CAPABILITIES",
         ));
     }
     Ok(())

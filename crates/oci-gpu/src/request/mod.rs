@@ -134,7 +134,9 @@ impl Request {
         text.contains(VISIBLE)
             || text.contains(CUDA_VERSION)
             || (policy.volume_mounts && text.contains("nvidia-container-devices"))
-            || swarm.iter().any(|name| text.contains(name.as_str()))
+            || swarm
+                .iter()
+                .any(|name| text.contains(name.as_str()) || may_be_escaped(name))
             || has_spelled_out_characters(&text)
     }
 
@@ -146,6 +148,13 @@ impl Request {
     pub fn read(container: &Container, policy: &Policy) -> Result<Asked, Finding> {
         read::read(container, policy)
     }
+}
+
+/// Whether encoders of JSON may escape characters of `name` though they need not, or must: a name
+/// that an administrator chose and that cannot be searched for.
+fn may_be_escaped(name: &str) -> bool {
+    let plain = |b: u8| matches!(b, b' '..=b'~') && !b"\"\\/&<>".contains(&b);
+    !name.bytes().all(plain)
 }
 
 /// Whether `config` has characters that JSON need not escape but that are escaped: names that are

@@ -23,6 +23,7 @@ fn mounted(mounts: &[(&str, &str)]) -> Container {
     let mounts = mounts.iter().map(|(source, destination)| Mount {
         source: source.into(),
         destination: destination.into(),
+        ..Mount::default()
     });
     Container {
         mounts: mounts.collect(),
@@ -759,6 +760,7 @@ proptest::proptest! {
         let mount = Mount {
             source: "/dev/null".into(),
             destination: format!("/var/run/nvidia-container-devices/{}", values[7]).into(),
+            ..Mount::default()
         };
         let container = Container { env, privileged, mounts: vec![mount], ..Container::default() };
         let policy = Policy { volume_mounts, ..Policy::default() };

@@ -1,7 +1,8 @@
 //! A bundle, and what lies around it.
 //!
 //! ```text
-//! bundle/rootfs/      the container's root: etc, usr/lib64, dev, proc, volume
+//! root/               the container's root: etc, usr/lib64, dev, proc, volume
+//! bundle/rootfs/      where it is mounted, in the container's mount namespace
 //! canary/             where the attackers' links lead for those who follow them
 //! limbo/              where attackers move directories to
 //! volume/             what the container has mounted on /volume, shared with a sibling
@@ -15,11 +16,12 @@ use std::path::{Path, PathBuf};
 
 use oci_gpu::ldcache::{Cache, Entry};
 use oci_gpu_tests::scratch::Scratch;
-use oci_gpu_tests::stand_in::StandIn;
+use oci_gpu_tests::standin::{Ground, StandIn};
 use oci_gpu_tests::tree::Tree;
 
-pub(crate) struct Scene {
+pub(crate) struct Arena {
     dir: Scratch,
+    pub(crate) ground: Ground,
     /// What is in the root at the beginning of each run.
     known: BTreeMap<PathBuf, Kind>,
     around: Vec<Tree>,
@@ -32,14 +34,14 @@ enum Kind {
     Link(PathBuf),
 }
 
-impl Scene {
+impl Arena {
     /// A root without libraries. `prepare` makes it the one that is wanted; it gets the directory
-    /// of the scene.
-    pub(crate) fn new(prepare: impl FnOnce(&Path)) -> Scene {
+    /// of the arena.
+    pub(crate) fn new(prepare: impl FnOnce(&Path)) -> Arena {
         let dir = Scratch::new().unwrap();
         let at = |path: &str| dir.path().join(path);
         for path in ["etc", "usr/bin", "usr/lib64", "dev", "proc", "volume"] {
-            fs::create_dir_all(at("bundle/rootfs").join(path)).unwrap();
+            fs::create_dir_all(at("root").join(path)).unwrap();
         }
         for path in [
             "canary/lib64",
@@ -53,42 +55,48 @@ impl Scene {
         for path in ["canary/file", "canary/etc/ld.so.cache"] {
             fs::write(at(path), path).unwrap();
         }
-        fs::write(at("bundle/rootfs/etc/ld.so.cache"), cache()).unwrap();
-        let config = r#"{"ociVersion": "1.0.2", "root": {"path": "rootfs"}, "process": {"env": [
-            "NVIDIA_VISIBLE_DEVICES=0", "NVIDIA_DRIVER_CAPABILITIES=compute,utility"]}}"#;
-        fs::write(at("bundle/config.json"), config).unwrap();
+        fs::write(at("root/etc/ld.so.cache"), cache()).unwrap();
+        fs::create_dir(at("image")).unwrap();
+        let env = [
+            "NVIDIA_VISIBLE_DEVICES=0",
+            "NVIDIA_DRIVER_CAPABILITIES=compute,utility",
+        ];
+        let ground = Ground::new(&at("bundle"), &at("image"), &env).unwrap();
         prepare(dir.path());
-        let mut scene = Scene {
+        let mut arena = Arena {
             dir,
+            ground,
             known: BTreeMap::new(),
             around: Vec::new(),
         };
-        scene.known = content(&scene.root());
-        scene.around = scene.look_around();
-        scene
+        arena.known = content(&arena.root());
+        arena.around = arena.look_around();
+        arena
     }
 
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    pub(crate) fn bundle(&self) -> PathBuf {
-        self.dir().join("bundle")
-    }
-
     pub(crate) fn root(&self) -> PathBuf {
-        self.dir().join("bundle/rootfs")
+        self.dir().join("root")
     }
 
     /// A container with this root, mounted as runtimes mount it.
     pub(crate) fn container(&self) -> StandIn {
-        StandIn::start(&format!(
-            "mount --bind '{root}' '{root}' && mount -t proc proc '{root}/proc' && \
-             mount -t tmpfs tmpfs '{root}/dev' && mount --bind '{dir}/volume' '{root}/volume'",
-            root = self.root().display(),
+        let commands = format!(
+            r#"mount --bind '{dir}/root' "$root"
+            mount -t proc proc "$root/proc"
+            mount -t tmpfs tmpfs "$root/dev"
+            mount --bind '{dir}/volume' "$root/volume""#,
             dir = self.dir().display(),
-        ))
-        .unwrap()
+        );
+        StandIn::prepared(&self.ground, &commands).unwrap()
+    }
+
+    /// Where a container's mounts have their places.
+    pub(crate) fn mount_point(&self) -> PathBuf {
+        self.ground.bundle.join("rootfs")
     }
 
     /// What has changed around the root.
@@ -133,6 +141,17 @@ impl Scene {
             }
         }
     }
+}
+
+/// The mounts of a process's namespace by their numbers: where each is.
+pub(crate) fn mounts(pid: u32) -> BTreeMap<u64, PathBuf> {
+    let text = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
+    // Fields 1 and 5 of proc_pid_mountinfo(5).
+    let mount = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        (words[0].parse().unwrap(), PathBuf::from(words[4]))
+    };
+    text.lines().map(mount).collect()
 }
 
 /// Everything below `top`.

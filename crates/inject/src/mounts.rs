@@ -1,0 +1,95 @@
+//! Whose the mounts below a container's root are: its own, or volumes that others see as well.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "files of our own process in the host's procfs"
+)]
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
+use oci_gpu::container::Mount;
+use oci_gpu_sys::stat::mount_facts;
+
+use crate::loader_cache::read_bounded;
+
+/// The mounts that config.json has the runtime make for this container alone, by the numbers that
+/// they have in this mount namespace. Any other mount is a volume's.
+#[derive(Debug)]
+pub(crate) struct Listed(HashSet<u64>);
+
+impl Listed {
+    /// Looks each of `mounts` up with `find`, which follows no link: an image, or somebody who
+    /// renames, must not have a volume taken for one of them. A later one that lies on an earlier
+    /// one has its place.
+    pub(crate) fn of(mounts: &[Mount], find: impl Fn(&Path) -> Result<OwnedFd, Errno>) -> Listed {
+        let mut fresh = HashSet::new();
+        for mount in mounts {
+            let Some((place, id)) = find(&mount.destination)
+                .ok()
+                .and_then(|place| id(place.as_fd()).map(|id| (place, id)))
+            else {
+                continue;
+            };
+            let is_fresh = mount.fresh && is_in_memory(&place) && is_root(&place);
+            match is_fresh {
+                true => fresh.insert(id),
+                false => fresh.remove(&id),
+            };
+        }
+        Listed(fresh)
+    }
+
+    /// Whether what is created on the mount `id` changes this container's files and no others.
+    pub(crate) fn is_fresh(&self, id: u64) -> bool {
+        self.0.contains(&id)
+    }
+}
+
+/// Whether `place` is in a file system of the kinds that runtimes make for one container.
+fn is_in_memory(place: &OwnedFd) -> bool {
+    const PROC: FsType = FsType(libc::PROC_SUPER_MAGIC);
+    fstatfs(place).is_ok_and(|s| matches!(s.filesystem_type(), TMPFS_MAGIC | PROC))
+}
+
+/// Whether `place` is the root of its mount; what is not told (before Linux 5.8) is believed.
+fn is_root(place: &OwnedFd) -> bool {
+    mount_facts(place.as_fd()).ok().and_then(|f| f.is_root) != Some(false)
+}
+
+/// The number of the mount that `file` lies on: by statx(2) since Linux 5.8, else from
+/// /proc/self/fdinfo (proc_pid_fdinfo(5)).
+pub(crate) fn id(file: BorrowedFd<'_>) -> Option<u64> {
+    mount_facts(file).ok().and_then(|f| f.id).or_else(|| {
+        let path = format!("/proc/self/fdinfo/{}", file.as_raw_fd());
+        let text = read_bounded(File::open(path).ok()?, 4096).ok()?;
+        let text = String::from_utf8(text).ok()?;
+        let line = text.lines().find_map(|l| l.strip_prefix("mnt_id:"))?;
+        line.trim().parse().ok()
+    })
+}
+
+/// Whether what is mounted on the mount `id` appears in other mount namespaces, too: it has peers
+/// (mount_namespaces(7)). A mount that is not in /proc/self/mountinfo counts as one that does.
+pub(crate) fn is_shared(id: u64) -> std::io::Result<bool> {
+    let number = id.to_string();
+    let mut lines = BufReader::new(File::open("/proc/self/mountinfo")?);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if lines.read_until(b'\n', &mut line)? == 0 {
+            return Ok(true);
+        }
+        let mut fields = line.split(|b| *b == b' ');
+        if fields.next() == Some(number.as_bytes()) {
+            // The optional fields are the seventh and following, up to a hyphen.
+            let mut optional = fields.skip(5).take_while(|f| *f != b"-");
+            return Ok(optional.any(|f| f.starts_with(b"shared:")));
+        }
+    }
+}
