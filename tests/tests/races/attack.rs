@@ -248,7 +248,7 @@ impl Ground {
             Attack::MovedOut if is_back => renameat(&self.limbo, "lib64", &self.usr, "lib64"),
             Attack::MovedOut => renameat(&self.usr, "lib64", &self.limbo, "lib64"),
             Attack::Etc => {
-                let flags = OFlag::O_WRONLY | OFlag::O_TRUNC | OFlag::O_CLOEXEC;
+                let flags = OFlag::O_WRONLY | OFlag::O_TRUNC | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
                 let _ = openat(&self.etc, "ld.so.cache", flags, Mode::empty());
                 if symlinkat("ld.so.cache", &self.etc, ".oci-gpu.tmp").is_ok() {
                     let _ = unlink(self.etc.as_fd(), ".oci-gpu.tmp");

@@ -15,7 +15,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -26,6 +26,7 @@ use nix::sys::stat::{Mode, fstat};
 use super::attack::Attack;
 use super::in_namespace;
 use super::tally::Outcome;
+use crate::attach::own;
 
 /// Device and inode numbers.
 type Identity = (u64, u64);
@@ -156,13 +157,16 @@ impl Arena {
         let stat = fstat(found).unwrap();
         match self.inside.contains(&(stat.st_dev, stat.st_ino)) {
             true => Outcome::Inside,
-            false => Outcome::Escaped,
+            false => Outcome::Escaped(format!("{:?}", fs::read_link(own(found.as_fd())))),
         }
     }
 
-    /// Whether the canary, what lies in wait in limbo, the driver's files and the volume are what they were.
-    pub(super) fn is_untouched(&self) -> bool {
-        self.around == self.look_around()
+    /// How the canary, what lies in wait in limbo, the driver's files and the volume differ from
+    /// what they were; `None` where they do not.
+    pub(super) fn damage(&self) -> Option<String> {
+        let now = self.look_around();
+        let differs: Vec<_> = self.around.symmetric_difference(&now).collect();
+        (!differs.is_empty()).then(|| format!("{differs:?}"))
     }
 
     fn look_around(&self) -> BTreeSet<(PathBuf, Identity, u64)> {

@@ -93,7 +93,8 @@ impl Attack {
                 renameat(limbo, from.as_str(), limbo, to.as_str())
             }
             Attack::Etc => {
-                let flags = OFlag::O_WRONLY | OFlag::O_TRUNC | OFlag::O_CLOEXEC;
+                // Not through a planted link that was renamed to this: the canary is not ours either.
+                let flags = OFlag::O_WRONLY | OFlag::O_TRUNC | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
                 let _ = openat(lib, "ld.so.cache", flags, Mode::empty());
                 plant(lib, TEMPORARY, &ground.bait);
                 exchange(here, "etc", "link")

@@ -142,28 +142,31 @@ impl Victim<'_> {
         let mounts = [fresh("/proc"), fresh("/dev")];
         let root = Rootfs::open(top.as_fd(), &self.arena.root(), &mounts).unwrap();
         let mut steps = 0;
-        let mut is_held = true;
+        let mut escape = None;
         let done = apply(&self.plan, &sources, &root, &mut receipt, &mut || {
             steps += 1;
             if steps < self.plan.actions.len() {
                 return None;
             }
-            is_held = self.is_held(&self.mounts);
+            escape = self.escape(&self.mounts);
             Some(Finding::new(Code::Deadline, "all was done", ""))
         });
         let finding = done.unwrap_err();
-        match is_held && self.is_held(&self.mounts) {
-            false => Outcome::Escaped,
-            true if finding.code == Code::Deadline => Outcome::Inside,
-            true => Outcome::Refused(finding.code.to_string()),
+        match escape.or_else(|| self.escape(&self.mounts)) {
+            Some(what) => Outcome::Escaped(what),
+            None if finding.code == Code::Deadline => Outcome::Inside,
+            None => Outcome::Refused(finding.code.to_string()),
         }
     }
 
-    /// Whether every mount since `before` is below the root, and nothing beside it was changed.
-    fn is_held(&self, before: &BTreeMap<String, PathBuf>) -> bool {
+    /// A mount since `before` that is not below the root, or what was changed beside it.
+    fn escape(&self, before: &BTreeMap<String, PathBuf>) -> Option<String> {
         let root = self.arena.root();
-        let is_below = |place: &PathBuf| place.starts_with(&root);
-        new_since(before).values().all(is_below) && self.arena.is_untouched()
+        let mut new = new_since(before).into_values();
+        let outside = new.find(|place| !place.starts_with(&root));
+        outside
+            .map(|place| format!("mount on {}", place.display()))
+            .or_else(|| self.arena.damage())
     }
 }
 
@@ -252,10 +255,8 @@ fn naive_mounts_are_seen_to_lead_out() {
                         let before = mounts();
                         let path = Path::new("ground/lib/file");
                         let mounted = naive::checked_mount(&source, &arena.root(), path);
-                        match victim.is_held(&before) {
-                            true => Outcome::from(mounted),
-                            false => Outcome::Escaped,
-                        }
+                        let escape = victim.escape(&before);
+                        escape.map_or_else(|| Outcome::from(mounted), Outcome::Escaped)
                     };
                     rounds.note(thread::scope(|s| s.spawn(attempt).join().unwrap()));
                 }

@@ -65,7 +65,7 @@ fn no_lookup_leads_out() {
                             turn += 1;
                         }
                     });
-                    assert!(arena.is_untouched(), "{attack:?}, {setting:?}");
+                    assert_eq!(arena.damage(), None, "{attack:?}, {setting:?}");
                     tally
                 });
                 let expected = match setting {

@@ -9,8 +9,8 @@ pub(super) enum Outcome {
     Inside,
     /// It was refused: the name of an error.
     Refused(String),
-    /// It got hold of something outside, or changed it.
-    Escaped,
+    /// It got hold of something outside, or changed it: what.
+    Escaped(String),
 }
 
 impl<T, E: std::fmt::Debug> From<Result<T, E>> for Outcome {
@@ -29,6 +29,8 @@ pub(super) struct Tally {
     pub(super) inside: u64,
     pub(super) refused: BTreeMap<String, u64>,
     pub(super) escapes: u64,
+    /// What the first of them was.
+    pub(super) first: Option<String>,
     /// Changes that the attackers made meanwhile.
     pub(super) strikes: u64,
 }
@@ -39,7 +41,10 @@ impl Tally {
         match outcome {
             Outcome::Inside => self.inside += 1,
             Outcome::Refused(error) => *self.refused.entry(error).or_default() += 1,
-            Outcome::Escaped => self.escapes += 1,
+            Outcome::Escaped(what) => {
+                self.escapes += 1;
+                self.first.get_or_insert(what);
+            }
         }
     }
 
@@ -56,7 +61,7 @@ impl Tally {
     /// Nothing escaped, and nothing was refused but for `expected`.
     pub(super) fn assert_held(&self, expected: &[&str], what: &str) {
         println!("{what}: {self}");
-        assert_eq!(self.escapes, 0, "{what}: {self}");
+        assert_eq!(self.escapes, 0, "{what}: {self}: {:?}", self.first);
         let unexpected = |error: &&String| !expected.contains(&error.as_str());
         let unexpected: Vec<_> = self.refused.keys().filter(unexpected).collect();
         assert!(unexpected.is_empty(), "{what}: {unexpected:?}");
