@@ -87,7 +87,7 @@ fn run(args: &Args, log: &mut Log) -> Result<(), Finding> {
         Stage::CreateContainer => Container::here(&bundle.rootfs, mounts)?,
         _ => Container::of_process(state.pid, &bundle.rootfs, mounts)?,
     };
-    let plan = Plan::new(&inventory, &grant, &container.facts())?;
+    let plan = Plan::new(&inventory, &grant, &container.facts()?)?;
     let devices = match config.no_cgroups {
         true => Devices::Leave,
         false => Devices::Allow,
@@ -95,6 +95,7 @@ fn run(args: &Args, log: &mut Log) -> Result<(), Finding> {
     let entered = prepare(&plan, &host, container, devices)?;
     confine::inside()?;
     let receipt = entered.carry_out(&plan, &mut || guard.interrupted())?;
+    log.notes(&plan.unusable);
     log.notes(&receipt.skipped);
     Ok(())
 }

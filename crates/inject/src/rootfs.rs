@@ -100,9 +100,18 @@ impl Rootfs {
         (!there).then_some(&first.destination)
     }
 
-    /// Whether `path` leads to something in the container.
-    pub(crate) fn exists(&self, path: &Path) -> bool {
-        self.find(path, OFlag::O_PATH).is_ok()
+    /// Whether `path` leads to something in the container. What cannot be reached does not.
+    ///
+    /// # Errors
+    /// Where neither can be said, as with a file system that fails.
+    pub(crate) fn exists(&self, path: &Path) -> Result<bool, Errno> {
+        match self.find(path, OFlag::O_PATH) {
+            Ok(_) => Ok(true),
+            Err(
+                Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EACCES | Errno::ENAMETOOLONG,
+            ) => Ok(false),
+            Err(e) => Err(e),
+        }
     }
 
     /// Opens what `path` leads to; links resolve in the container.
