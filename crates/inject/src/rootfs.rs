@@ -28,6 +28,8 @@ pub(crate) struct Rootfs {
     mount: Option<u64>,
     mounts: Vec<Mount>,
     listed: OnceCell<Listed>,
+    /// Those that we made.
+    made: RefCell<Vec<u64>>,
     writable: OnceCell<OwnedFd>,
     // Some fifty files lie in five directories: each is resolved once, and held.
     directories: RefCell<HashMap<PathBuf, Rc<Directory>>>,
@@ -70,6 +72,7 @@ impl Rootfs {
             root,
             mounts: mounts.to_vec(),
             listed: OnceCell::new(),
+            made: RefCell::default(),
             writable: OnceCell::new(),
             directories: RefCell::default(),
         })
@@ -227,13 +230,19 @@ impl Rootfs {
             .get_or_init(|| Listed::of(&self.mounts, |path| self.find(path, OFlag::O_PATH)))
     }
 
+    /// `mount` is the root of a mount that we made, so it is private.
+    pub(crate) fn made(&self, mount: BorrowedFd<'_>) {
+        self.made.borrow_mut().extend(mounts::id(mount));
+    }
+
     /// Refuses `place`, which is to be mounted on, where that mount would appear on the host, too.
     ///
     /// # Errors
     /// [`Code::Target`].
     pub(crate) fn check_private(&self, place: BorrowedFd<'_>, path: &Path) -> Result<(), Finding> {
         let id = mounts::id(place).ok_or_else(|| bad_target(path, Errno::EBADF))?;
-        if Some(id) == self.mount || self.listed().is_fresh(id) {
+        let ours = Some(id) == self.mount || self.made.borrow().contains(&id);
+        if ours || self.listed().is_fresh(id) {
             return Ok(());
         }
         match mounts::is_shared(id) {

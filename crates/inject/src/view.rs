@@ -56,13 +56,17 @@ pub(crate) fn mount(
         failed(Code::Mount, what, e)
     };
     match by_descriptor(&place, entries) {
-        Ok(tree) => undo.unmount(tree),
+        Ok(tree) => {
+            root.made(tree.as_fd());
+            undo.unmount(tree);
+        }
         Err(e) if is_unavailable(&e) => {
             classic_tmpfs(place.as_fd()).map_err(broken)?;
             let tree = open(target).map_err(|e| bad_target(target, e))?;
             undo.unmount(tree.try_clone().map_err(broken)?);
             fill_all(&tree, entries).map_err(broken)?;
             restrict(tree.as_fd(), ATTRIBUTES | attr::RDONLY).map_err(broken)?;
+            root.made(tree.as_fd());
         }
         Err(e) => return Err(broken(e)),
     }
