@@ -76,6 +76,7 @@ fn run(args: &Args, log: &mut Log) -> Result<(), Finding> {
     };
     let config = config?;
     log.open(&state.id, &host, config.log.as_deref());
+    asked.notes.iter().for_each(|note| log.note(note));
     guard.raise_limits();
     confine::to_enter()?;
 
