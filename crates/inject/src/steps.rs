@@ -21,10 +21,13 @@ use crate::temporary::replace_link;
 use crate::undo::Undo;
 use crate::{Receipt, loader_cache, view};
 
-/// Whether an operation found its work done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What an operation did.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Done,
+    /// It was done, in the place of something of the image's that was of no use.
+    Instead(Skipped),
+    /// Its work was done already.
     Present,
 }
 
@@ -44,6 +47,10 @@ pub(crate) fn apply(
         let mark = undo.mark();
         match one(&action.what, sources, root, &mut undo) {
             Ok(Some(Outcome::Done)) => receipt.done += 1,
+            Ok(Some(Outcome::Instead(of))) => {
+                receipt.done += 1;
+                receipt.skipped.push(of);
+            }
             Ok(Some(Outcome::Present)) => receipt.present += 1,
             Ok(None) => {}
             Err(e) if action.required => return Err(e),
