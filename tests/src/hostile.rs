@@ -50,6 +50,8 @@ pub enum Expect {
     Refused(&'static [&'static str]),
     /// Runtimes differ: what one lets through has its GPU, and what it refuses it refuses itself.
     RuntimeDecides,
+    /// The runtime or the hook refuses, and the root is as it was.
+    Fails,
     /// One of these, by runtime and stage.
     By(fn(&Runtime, Stage) -> Expect),
 }
@@ -419,6 +421,10 @@ impl Run<'_> {
             }
             Expect::Works(check) => self.works(*check, outside, host),
             Expect::Refused(words) => self.refused(words),
+            Expect::Fails => {
+                expect_that(!self.output.success(), "it ran")?;
+                self.unchanged()
+            }
             Expect::RuntimeDecides if self.output.success() => {
                 self.works(|_| Ok(()), outside, host)
             }
@@ -471,6 +477,10 @@ impl Run<'_> {
         for word in words {
             expect_that(line.contains(word), format!("no {word:?} in {line:?}"))?;
         }
+        self.unchanged()
+    }
+
+    fn unchanged(&self) -> Result<()> {
         expect_that(
             self.changes.is_empty(),
             format!("the root was changed: {:?}", self.changes),

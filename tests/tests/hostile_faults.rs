@@ -101,21 +101,24 @@ impl Faults {
             let extra: Vec<_> = changes.difference(&self.complete).collect();
             assert!(extra.is_empty(), "{what}: {extra:?} were not to be done");
             let missing: Vec<_> = self.complete.difference(changes).collect();
+            // An optional file that discovery does not see cannot be told from one that is not there.
+            let silent = |line: &&&String| line.contains(".so") || line.contains("/dev/nvidia");
+            let lost: Vec<_> = missing.iter().filter(silent).collect();
             let told = log.contains(" left out ");
             assert!(
-                missing.is_empty() || told,
-                "{what}: {missing:?} not done, and no word of it"
+                lost.is_empty() || told,
+                "{what}: {lost:?} not done, and no word of it"
             );
+            // Links are optional: the loader's cache names the files themselves.
+            let needed = [
+                "/dev/nvidia",
+                "libnvidia-ml.so.550",
+                "ld.so.cache",
+                "rules",
+                "/proc/driver",
+            ];
             let required = |line: &&&String| {
-                [
-                    "/dev/nvidia",
-                    "libnvidia-ml.so.550",
-                    "ld.so.cache",
-                    "rules",
-                    "/proc/driver",
-                ]
-                .iter()
-                .any(|r| line.contains(r))
+                !line.starts_with("~usr/") && needed.iter().any(|n| line.contains(n))
             };
             let lost: Vec<_> = missing.iter().filter(required).collect();
             assert!(lost.is_empty(), "{what}: {lost:?} not done");
@@ -153,12 +156,18 @@ fn changes(first: &Snapshot, then: &Snapshot) -> BTreeSet<String> {
         .collect()
 }
 
+/// Calls that have no such error: to who called brk(2) its number would be an address (limits of
+/// memory are in hostile_ambience.rs), and closing what was only read from writes nothing.
+const CANNOT_FAIL: [&str; 5] = ["alarm", "brk", "close", "getrandom", "umask"];
+
 /// Each call fails once with EIO.
 #[test]
 fn an_error_at_every_step() {
     let mut faults = Faults::new();
     let (mut done, mut undone) = (0, 0);
-    for call in faults.steps(6) {
+    let steps = faults.steps(6).into_iter();
+    let steps = steps.filter(|c| !CANNOT_FAIL.contains(&c.name.as_str()));
+    for call in steps {
         let option = format!("inject={}:error=EIO:when={}", call.name, call.nth);
         let (output, changes) = faults.run(&["-e", &option]);
         match faults.judge(&format!("{option} in {}", call.line), &output, &changes) {
