@@ -88,6 +88,7 @@ fn run(args: &Args, log: &mut Log) -> Result<(), Finding> {
         Stage::CreateContainer => Container::here(&bundle.rootfs, mounts)?,
         _ => Container::of_process(state.pid, &bundle.rootfs, mounts)?,
     };
+    let container = container.with_mount_label(bundle.container.mount_label.as_deref());
     let plan = Plan::new(&inventory, &grant, &container.facts()?)?;
     let devices = match config.no_cgroups {
         true => Devices::Leave,

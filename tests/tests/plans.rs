@@ -8,6 +8,8 @@ mod devices;
 mod explained;
 #[path = "plans/files.rs"]
 mod files;
+#[path = "plans/libraries.rs"]
+mod libraries;
 #[path = "plans/random.rs"]
 mod random;
 #[path = "plans/rules.rs"]

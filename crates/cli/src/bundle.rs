@@ -27,7 +27,10 @@ pub(crate) fn read(directory: &Path) -> Result<(Container, PathBuf), Finding> {
     if text.len() as u64 > CONFIG_LIMIT {
         return Err(refused(format!("it is larger than {CONFIG_LIMIT} bytes")));
     }
-    let container = Container::parse(&text).map_err(|e| refused(e.to_string()))?;
+    let container = Container::parse(&text).map_err(|e| Finding {
+        message: format!("{}: {}", path.display(), e.message),
+        ..e
+    })?;
     let rootfs = rootfs_path(&directory, &container.root)?;
     Ok((container, rootfs))
 }

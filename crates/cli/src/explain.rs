@@ -3,25 +3,28 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use oci_gpu::discover::evidence;
 use oci_gpu::explain::Explanation;
 use oci_gpu::finding::Finding;
 use oci_gpu::{Plan, Request, discover, select};
 
 use crate::Global;
 use crate::bundle;
-use crate::output::Output;
+use crate::output::{Format, Output};
 
 pub(crate) fn run(global: &Global, output: &Output, path: &Path) -> Result<ExitCode, Finding> {
     let mut explanation = Explanation::new();
     let explained = fill(global, path, &mut explanation);
-    if let Err(finding) = &explained {
-        explanation.error(finding);
+    match &explained {
+        // People read it on standard error, as from every other command.
+        Err(_) if output.format == Format::Text => {}
+        Err(finding) => explanation.error(finding),
+        Ok(()) => {}
     }
-    output.data(&explanation, || explanation.text(output.verbose))?;
-    Ok(match explained {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
-    })
+    if explained.is_ok() || !explanation.is_empty() {
+        output.data(&explanation, || explanation.text(output.verbose))?;
+    }
+    explained.map(|()| ExitCode::SUCCESS)
 }
 
 /// Goes as far as it can, so that what is known is shown beside what went wrong.
@@ -34,7 +37,15 @@ fn fill(global: &Global, path: &Path, explanation: &mut Explanation) -> Result<(
         return Ok(());
     };
     explanation.request(&request);
-    let inventory = discover(&host)?;
+    let inventory = match discover(&host) {
+        Ok(inventory) => inventory,
+        Err(finding) => {
+            if let Ok(evidence) = evidence(&host) {
+                explanation.candidates(&evidence.candidates);
+            }
+            return Err(finding);
+        }
+    };
     explanation.inventory(&inventory);
     let grant = select(&inventory, &request)?;
     explanation.grant(&grant);

@@ -2,14 +2,18 @@
 
 use std::process::ExitCode;
 
-use oci_gpu::discover;
+use oci_gpu::config::Config;
+use oci_gpu::discover::{Evidence, evidence};
 use oci_gpu::finding::Finding;
-use oci_gpu::inventory::Candidate;
+use oci_gpu::inventory::{Candidate, Inventory};
+use oci_gpu::{Host, discover};
 use serde::Serialize;
 
 use crate::Global;
 use crate::output::{Output, table};
 
+/// What is known of the driver; the members from `cuda_version` to `libraries` are absent where no
+/// user-space files were found.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Info {
@@ -17,9 +21,9 @@ struct Info {
     driver_version_source: String,
     kernel_module: Option<&'static str>,
     cuda_version: Option<String>,
-    driver_root: String,
-    gpus: usize,
-    libraries: usize,
+    driver_root: Option<String>,
+    gpus: Option<usize>,
+    libraries: Option<usize>,
     candidates: Vec<Candidate>,
     configuration: String,
     findings: Vec<Finding>,
@@ -27,55 +31,92 @@ struct Info {
 
 pub(crate) fn run(global: &Global, output: &Output) -> Result<ExitCode, Finding> {
     let (host, config) = global.host()?;
-    let inventory = discover(&host)?;
+    let (info, done) = match discover(&host) {
+        Ok(inventory) => (found(inventory, &config), Ok(ExitCode::SUCCESS)),
+        Err(finding) => (looked(&host, &config, &finding)?, Err(finding)),
+    };
+    output.data(&info, || text(&info))?;
+    done
+}
+
+fn found(inventory: Inventory, config: &Config) -> Info {
     let driver = inventory.driver;
-    let info = Info {
+    Info {
         driver_version: driver.version,
         driver_version_source: driver.version_source.display().to_string(),
         kernel_module: driver.flavour,
         cuda_version: driver.cuda.map(|(major, minor)| format!("{major}.{minor}")),
-        driver_root: driver.root.display().to_string(),
-        gpus: inventory.gpus.len(),
-        libraries: inventory.libraries.len(),
+        driver_root: Some(driver.root.display().to_string()),
+        gpus: Some(inventory.gpus.len()),
+        libraries: Some(inventory.libraries.len()),
         candidates: driver.candidates,
-        configuration: config
-            .source
-            .map_or_else(|| "defaults".to_owned(), |p| p.display().to_string()),
+        configuration: source(config),
         findings: inventory.findings,
+    }
+}
+
+/// Where was looked, as far as the kernel tells for what.
+fn looked(host: &Host, config: &Config, why: &Finding) -> Result<Info, Finding> {
+    let Ok(Evidence {
+        version,
+        version_source,
+        flavour,
+        candidates,
+        ..
+    }) = evidence(host)
+    else {
+        return Err(why.clone());
     };
-    output.data(&info, || text(&info))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Info {
+        driver_version: version,
+        driver_version_source: version_source.display().to_string(),
+        kernel_module: flavour,
+        cuda_version: None,
+        driver_root: None,
+        gpus: None,
+        libraries: None,
+        candidates,
+        configuration: source(config),
+        findings: vec![why.clone()],
+    })
+}
+
+fn source(config: &Config) -> String {
+    let file = config.source.as_ref();
+    file.map_or_else(|| "defaults".to_owned(), |p| p.display().to_string())
 }
 
 fn text(info: &Info) -> String {
-    let row = |name: &str, value: String| vec![name.to_owned(), value];
-    let mut rows = vec![
-        row(
-            "driver version",
-            format!("{} ({})", info.driver_version, info.driver_version_source),
-        ),
-        row(
-            "kernel module",
-            info.kernel_module.unwrap_or("not told").to_owned(),
-        ),
-        row(
-            "CUDA version",
-            info.cuda_version
-                .clone()
-                .unwrap_or_else(|| "not known".to_owned()),
-        ),
-        row("driver root", info.driver_root.clone()),
-        row("GPUs", info.gpus.to_string()),
-        row("libraries", info.libraries.to_string()),
-        row("configuration", info.configuration.clone()),
-    ];
+    let mut rows = Vec::new();
+    let mut row = |name: &str, value: String| rows.push(vec![name.to_owned(), value]);
+    row(
+        "driver version",
+        format!("{} ({})", info.driver_version, info.driver_version_source),
+    );
+    row(
+        "kernel module",
+        info.kernel_module.unwrap_or("not told").to_owned(),
+    );
+    if let (Some(root), Some(gpus), Some(libraries)) =
+        (&info.driver_root, info.gpus, info.libraries)
+    {
+        let cuda = info.cuda_version.as_deref().unwrap_or("not known");
+        row("CUDA version", cuda.to_owned());
+        row("driver root", root.clone());
+        row("GPUs", gpus.to_string());
+        row("libraries", libraries.to_string());
+    }
+    row("configuration", info.configuration.clone());
     for c in &info.candidates {
         let verdict = if c.accepted { "accepted" } else { "refused" };
-        rows.push(row(
+        row(
             verdict,
             format!("{} ({}): {}", c.path.display(), c.evidence, c.why),
-        ));
+        );
     }
-    rows.extend(info.findings.iter().map(|f| row("finding", f.to_string())));
+    // What made the command fail is told on standard error.
+    for finding in info.findings.iter().filter(|_| info.driver_root.is_some()) {
+        row("finding", finding.to_string());
+    }
     table(&rows)
 }

@@ -54,6 +54,22 @@ fn text(inventory: &Inventory, verbose: bool) -> String {
         .iter()
         .map(|c| vec![format!("  {}", node(&c.node))]);
     section("control nodes", control.collect());
+    let drm = inventory.gpus.iter().flat_map(|g| &g.drm);
+    section(
+        "DRM nodes",
+        drm.map(|d| vec![format!("  {}", node(&d.node))]).collect(),
+    );
+    let rights = [&inventory.mig_config, &inventory.mig_monitor];
+    let rights = rights.into_iter().flatten();
+    section(
+        "MIG rights",
+        rights
+            .map(|r| {
+                let name = r.proc_file.file_name().unwrap_or_default();
+                vec![format!("  {}", name.display()), node(&r.node)]
+            })
+            .collect(),
+    );
     let channels = inventory
         .imex_channels
         .iter()

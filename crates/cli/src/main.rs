@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use oci_gpu::config::Config;
-use oci_gpu::finding::Finding;
+use oci_gpu::finding::{Code, Finding};
 use oci_gpu::host::Host;
 
 use crate::output::{Format, Output};
@@ -103,7 +103,21 @@ fn main() -> ExitCode {
 impl Global {
     /// The host and the configuration: flags come before the file.
     fn host(&self) -> Result<(Host, Config), Finding> {
-        let host = Host::at(&self.host_root);
+        let root = &self.host_root;
+        let seen = std::fs::metadata(root).map(|found| found.is_dir());
+        let why = match seen {
+            Ok(true) => None,
+            Ok(false) => Some("it is no directory".to_owned()),
+            Err(e) => Some(e.to_string()),
+        };
+        if let Some(why) = why {
+            return Err(Finding::new(
+                Code::HostRead,
+                format!("the host root {}: {why}", root.display()),
+                "name the directory that holds the host's proc, sys, dev, etc and usr",
+            ));
+        }
+        let host = Host::at(root);
         let mut config = Config::load(self.config.as_deref(), &host)?;
         if let Some(root) = &self.driver_root {
             config.driver_root = Some(root.clone());

@@ -19,7 +19,7 @@ pub(crate) enum Format {
 
 /// Standard output and error.
 pub(crate) struct Output {
-    format: Format,
+    pub(crate) format: Format,
     pub(crate) verbose: bool,
     quiet: bool,
 }

@@ -14,6 +14,7 @@
     reason = "its paths are our own in /proc/self, and a host file's, checked once it is open"
 )]
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
@@ -56,7 +57,8 @@ fn restricted_clone(
     disk: &Path,
     attributes: u64,
 ) -> std::io::Result<OwnedFd> {
-    let home = File::open("/proc/self/ns/mnt")?;
+    // Of this thread, which a caller with several may have moved.
+    let home = File::open("/proc/thread-self/ns/mnt")?;
     unshare(CloneFlags::CLONE_NEWNS)?;
     let made = || -> std::io::Result<OwnedFd> {
         let none = None::<&str>;
@@ -122,14 +124,16 @@ pub(crate) fn restrict(mount_point: BorrowedFd<'_>, attributes: u64) -> std::io:
 }
 
 /// Mounts an empty tmpfs on `target` by mount(2).
-pub(crate) fn classic_tmpfs(target: BorrowedFd<'_>) -> std::io::Result<()> {
+pub(crate) fn classic_tmpfs(target: BorrowedFd<'_>, label: Option<&CStr>) -> std::io::Result<()> {
+    let label = label.map(|l| format!(",context=\"{}\"", l.to_string_lossy()));
+    let options = format!("mode=0555,size=1m{}", label.unwrap_or_default());
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     Ok(mount(
         Some("tmpfs"),
         own(target).as_str(),
         Some("tmpfs"),
         flags,
-        Some("mode=0555,size=1m"),
+        Some(options.as_str()),
     )?)
 }
 

@@ -1,6 +1,7 @@
 //! The container: its root, and the namespaces in which it can be changed.
 
 use std::cell::RefCell;
+use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::Mode;
-use nix::sys::statfs::{FsType, fstatfs};
+use nix::sys::statfs::{FsType, SELINUX_MAGIC, fstatfs, statfs};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
 use oci_gpu::container::{ContainerFacts, Mount};
@@ -145,6 +146,16 @@ impl Container {
         })
     }
 
+    /// Gives new file systems in the container the SELinux context `label`, which is
+    /// linux.mountLabel of config.json, where the kernel enforces SELinux at all. Host files keep
+    /// the contexts that they have.
+    pub fn with_mount_label(mut self, label: Option<&str>) -> Container {
+        self.rootfs.label = label
+            .filter(|_| has_selinux())
+            .and_then(|label| CString::new(label).ok());
+        self
+    }
+
     /// What the plan must know of the root file system: names that exist, nothing that is in them.
     ///
     /// # Errors
@@ -250,6 +261,14 @@ fn become_root() -> Result<(), Errno> {
     let _ = setgroups(&[]);
     setresgid(Gid::from_raw(0), Gid::from_raw(0), Gid::from_raw(0))?;
     setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0))
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a file system of the host's kernel, whose kind is what is asked"
+)]
+fn has_selinux() -> bool {
+    statfs("/sys/fs/selinux").is_ok_and(|s| s.filesystem_type() == SELINUX_MAGIC)
 }
 
 /// The host's procfs, which must be one: a directory of the image would tell lies.

@@ -28,6 +28,9 @@ mod container;
 mod fail;
 mod loader_cache;
 mod mounts;
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "trees of the tests' own")]
+mod races;
 mod resolve;
 mod rootfs;
 mod sources;

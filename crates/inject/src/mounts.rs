@@ -5,39 +5,61 @@
     reason = "files of our own process in the host's procfs"
 )]
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
 use oci_gpu::container::Mount;
 use oci_gpu_sys::stat::mount_facts;
 
 use crate::loader_cache::read_bounded;
 
-/// The mounts that config.json lists, by the numbers that they have in this mount namespace, and
-/// whether the runtime made them for this container alone.
-///
-/// A mount that is not listed is a volume's: one that was below its source.
+/// The mounts that config.json has the runtime make for this container alone, by the numbers that
+/// they have in this mount namespace. Any other mount is a volume's.
 #[derive(Debug)]
-pub(crate) struct Listed(HashMap<u64, bool>);
+pub(crate) struct Listed(HashSet<u64>);
 
 impl Listed {
-    /// Looks each of `mounts` up. A later one that lies on an earlier one has its place.
+    /// Looks each of `mounts` up with `find`, which follows no link: an image, or somebody who
+    /// renames, must not have a volume taken for one of them. A later one that lies on an earlier
+    /// one has its place.
     pub(crate) fn of(mounts: &[Mount], find: impl Fn(&Path) -> Result<OwnedFd, Errno>) -> Listed {
-        let found = mounts.iter().filter_map(|mount| {
-            let place = find(&mount.destination).ok()?;
-            Some((id(place.as_fd())?, mount.fresh))
-        });
-        Listed(found.collect())
+        let mut fresh = HashSet::new();
+        for mount in mounts {
+            let Some((place, id)) = find(&mount.destination)
+                .ok()
+                .and_then(|place| id(place.as_fd()).map(|id| (place, id)))
+            else {
+                continue;
+            };
+            let is_fresh = mount.fresh && is_in_memory(&place) && is_root(&place);
+            match is_fresh {
+                true => fresh.insert(id),
+                false => fresh.remove(&id),
+            };
+        }
+        Listed(fresh)
     }
 
     /// Whether what is created on the mount `id` changes this container's files and no others.
     pub(crate) fn is_fresh(&self, id: u64) -> bool {
-        self.0.get(&id).is_some_and(|fresh| *fresh)
+        self.0.contains(&id)
     }
+}
+
+/// Whether `place` is in a file system of the kinds that runtimes make for one container.
+fn is_in_memory(place: &OwnedFd) -> bool {
+    const PROC: FsType = FsType(libc::PROC_SUPER_MAGIC);
+    fstatfs(place).is_ok_and(|s| matches!(s.filesystem_type(), TMPFS_MAGIC | PROC))
+}
+
+/// Whether `place` is the root of its mount; what is not told (before Linux 5.8) is believed.
+fn is_root(place: &OwnedFd) -> bool {
+    mount_facts(place.as_fd()).ok().and_then(|f| f.is_root) != Some(false)
 }
 
 /// The number of the mount that `file` lies on: by statx(2) since Linux 5.8, else from

@@ -1,12 +1,12 @@
 //! Paths of the container, resolved below a directory: by openat2(2), or step by step where the
 //! kernel has no such call or a seccomp profile around the runtime forbids it.
 
+use std::cell::OnceCell;
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
-use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
@@ -44,12 +44,15 @@ pub(crate) fn resolve(
     }
 }
 
-/// Asked once: ENOSYS before Linux 5.6, EPERM behind old seccomp profiles.
+/// Asked once a thread, for filters belong to threads: ENOSYS before Linux 5.6, EPERM behind old
+/// seccomp profiles.
 fn has_openat2() -> bool {
-    static ANSWER: OnceLock<bool> = OnceLock::new();
-    *ANSWER.get_or_init(|| {
-        let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC);
-        openat2(AT_FDCWD, "/", how).is_ok()
+    thread_local!(static ANSWER: OnceCell<bool> = const { OnceCell::new() });
+    ANSWER.with(|answer| {
+        *answer.get_or_init(|| {
+            let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC);
+            openat2(AT_FDCWD, "/", how).is_ok()
+        })
     })
 }
 

@@ -2,13 +2,13 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{AT_FDCWD, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
 
 use oci_gpu::container::Mount;
@@ -16,6 +16,7 @@ use oci_gpu::finding::{Code, Finding};
 use oci_gpu_sys::mount::{attr, clone_tree, set_attributes};
 use oci_gpu_sys::stat::mount_facts;
 
+use crate::attach::own;
 use crate::fail::failed;
 use crate::mounts::{self, Listed};
 use crate::resolve::{Scope, resolve};
@@ -27,6 +28,8 @@ pub(crate) struct Rootfs {
     root: OwnedFd,
     mount: Option<u64>,
     mounts: Vec<Mount>,
+    /// The SELinux context of file systems that are made for the container.
+    pub(crate) label: Option<CString>,
     listed: OnceCell<Listed>,
     /// Those that we made.
     made: RefCell<Vec<u64>>,
@@ -43,11 +46,25 @@ pub(crate) struct Directory {
     /// Whether what is created in it changes the container's own root, or a mount that the runtime
     /// made, and nothing else.
     ours: bool,
+    /// The same directory in the writable copy of the root's mount, where it was needed.
+    copy: OnceCell<OwnedFd>,
 }
 
 impl AsFd for Directory {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+impl Directory {
+    /// Whether what was created is not in the container's own mount, but in a copy of it.
+    pub(crate) fn has_copy(&self) -> bool {
+        self.copy.get().is_some()
+    }
+
+    /// The descriptor by which something was created, and can be removed again.
+    pub(crate) fn writer(&self) -> BorrowedFd<'_> {
+        self.copy.get().unwrap_or(&self.fd).as_fd()
     }
 }
 
@@ -71,6 +88,7 @@ impl Rootfs {
             mount: mounts::id(root.as_fd()),
             root,
             mounts: mounts.to_vec(),
+            label: None,
             listed: OnceCell::new(),
             made: RefCell::default(),
             writable: OnceCell::new(),
@@ -117,9 +135,31 @@ impl Rootfs {
         }
     }
 
+    /// Opens what is at `path` itself: no link is followed, in no component.
+    fn find_plain(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        let mut here: Option<OwnedFd> = None;
+        for component in path.components() {
+            let Component::Normal(name) = component else {
+                continue;
+            };
+            let from = here.as_ref().map_or(self.root.as_fd(), AsFd::as_fd);
+            here = Some(entry(from, name, OFlag::O_PATH | OFlag::O_DIRECTORY)?);
+        }
+        here.ok_or(Errno::EINVAL)
+    }
+
     /// Opens what `path` leads to; links resolve in the container.
     pub(crate) fn find(&self, path: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
         in_root(self.root.as_fd(), path, flags)
+    }
+
+    /// What is now at the name that `file`, which was opened below the root, has now. Somebody who
+    /// can rename there may be ahead: the caller checks what was found.
+    pub(crate) fn find_again(&self, file: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+        let name = |fd| readlinkat(AT_FDCWD, own(fd).as_str()).map(PathBuf::from);
+        let (root, file) = (name(self.root.as_fd())?, name(file)?);
+        let below = file.strip_prefix(&root).map_err(|_| Errno::EXDEV)?;
+        self.find(below, OFlag::O_PATH | OFlag::O_NOFOLLOW)
     }
 
     /// The directory at `path`, made with all its parents where missing (0755, owned by the
@@ -138,6 +178,7 @@ impl Rootfs {
             fd: found,
             path: path.to_path_buf(),
             ours,
+            copy: OnceCell::new(),
         });
         self.directories
             .borrow_mut()
@@ -156,7 +197,7 @@ impl Rootfs {
             .map_err(|e| e.at(path))?
             .is_some()
         {
-            undo.remove_directory(self.writer(&parent), name);
+            undo.remove_directory(&parent, name);
         }
         self.find(path, OFlag::O_PATH | OFlag::O_DIRECTORY)
             .map_err(|e| bad_target(path, e))
@@ -176,7 +217,10 @@ impl Rootfs {
             return Err(CreateError::Volume);
         }
         let made = match make(parent.as_fd()) {
-            Err(Errno::EROFS) => make(self.writable_directory(parent)?.as_fd()),
+            Err(Errno::EROFS) => {
+                self.make_writable(parent)?;
+                make(parent.writer())
+            }
             other => other,
         };
         match made {
@@ -198,24 +242,6 @@ impl Rootfs {
         }
     }
 
-    /// Whether something was created through the writable copy, so that what it returned is not in
-    /// the container's own mount.
-    pub(crate) fn has_copy(&self) -> bool {
-        self.writable.get().is_some()
-    }
-
-    /// A descriptor of `directory` through which it can be written.
-    pub(crate) fn writer(&self, directory: &Rc<Directory>) -> Rc<dyn AsFd> {
-        match self
-            .writable
-            .get()
-            .map(|_| self.writable_directory(directory))
-        {
-            Some(Ok(copy)) => Rc::new(copy),
-            _ => Rc::clone(directory) as Rc<dyn AsFd>,
-        }
-    }
-
     /// Whether what is created in `directory` changes this container's files and no others: it
     /// lies on the root's own mount, or on one that the runtime made for this container.
     fn is_ours(&self, directory: BorrowedFd<'_>) -> bool {
@@ -227,7 +253,7 @@ impl Rootfs {
 
     fn listed(&self) -> &Listed {
         self.listed
-            .get_or_init(|| Listed::of(&self.mounts, |path| self.find(path, OFlag::O_PATH)))
+            .get_or_init(|| Listed::of(&self.mounts, |path| self.find_plain(path)))
     }
 
     /// `mount` is the root of a mount that we made, so it is private.
@@ -259,8 +285,12 @@ impl Rootfs {
         }
     }
 
-    /// `directory` through a copy of the root's mount that can be written.
-    fn writable_directory(&self, directory: &Directory) -> Result<OwnedFd, CreateError> {
+    /// Opens `directory` in a copy of the root's mount that can be written, once: who can rename in
+    /// the root must not come between what is done there and its undoing.
+    fn make_writable(&self, directory: &Directory) -> Result<(), CreateError> {
+        if directory.has_copy() {
+            return Ok(());
+        }
         if self.writable.get().is_none() {
             let copy = clone_tree(self.root.as_fd())?;
             set_attributes(copy.as_fd(), 0, attr::RDONLY)?;
@@ -276,11 +306,12 @@ impl Rootfs {
             OFlag::O_PATH | OFlag::O_DIRECTORY,
         )?;
         let same = |a: FileStat, b: FileStat| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino);
-        match same(fstat(&found)?, fstat(directory)?) {
-            true => Ok(found),
+        if !same(fstat(&found)?, fstat(directory)?) {
             // The path leads through another mount: there is no writable view of that one.
-            false => Err(CreateError::Os(Errno::EROFS)),
+            return Err(CreateError::Os(Errno::EROFS));
         }
+        let _ = directory.copy.set(found);
+        Ok(())
     }
 }
 

@@ -21,6 +21,9 @@ use crate::temporary::replace_link;
 use crate::undo::Undo;
 use crate::{Receipt, loader_cache, view};
 
+/// How often a mount is looked for that somebody moves away.
+const RETRIES: u32 = 128;
+
 /// What an operation did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -105,24 +108,25 @@ fn bind(
         true => mkdirat(at, name, Mode::from_bits_truncate(0o755)).map(|()| None),
         false => create_entry(at, name, 0o644).map(Some),
     };
-    let found = match root.create(&directory, make) {
+    // It may be there already, or must not be made; what is there may do.
+    let (made, may_create) = match root.create(&directory, make) {
         Ok(Some(made)) => {
             match source.is_directory {
-                true => undo.remove_directory(root.writer(&directory), name),
-                false => undo.remove_file(root.writer(&directory), name),
+                true => undo.remove_directory(&directory, name),
+                false => undo.remove_file(&directory, name),
             }
-            match made {
-                Some(file) if !root.has_copy() => file,
-                _ => entry(directory.as_fd(), name, OFlag::O_PATH)
-                    .map_err(|e| bad_target(target, e))?,
-            }
+            (made.filter(|_| !directory.has_copy()), true)
         }
-        // It is there already, or must not be made; what is there may do.
-        Ok(None) | Err(CreateError::Volume) => {
-            let found = match entry(directory.as_fd(), name, OFlag::O_PATH) {
-                Err(Errno::ENOENT) => return Err(CreateError::Volume.at(target)),
-                found => found.map_err(|e| bad_target(target, e))?,
-            };
+        Ok(None) => (None, true),
+        Err(CreateError::Volume) => (None, false),
+        Err(e) => return Err(e.at(target)),
+    };
+    let found = match made {
+        Some(file) => file,
+        // A directory, or a file made in the writable copy, is opened by its name, and may be
+        // something else by now: all the same checks for what was there and for what was made.
+        None => {
+            let found = existing(&directory, name, target, may_create)?;
             let stat = fstat(&found).map_err(|e| bad_target(target, e))?;
             if source.is_at(&stat) {
                 return Ok(Outcome::Present);
@@ -131,7 +135,6 @@ fn bind(
             root.check_private(found.as_fd(), target)?;
             found
         }
-        Err(e) => return Err(e.at(target)),
     };
     let cannot = |e| {
         let what = format!("mount on {} in the container", target.display());
@@ -153,20 +156,56 @@ fn bind(
             Ok(Outcome::Done)
         }
         _ => {
-            // The source's descriptor names the mount wherever it went.
-            if let Some(Ok(mount)) = source.tree.as_ref().map(OwnedFd::try_clone) {
+            if let Some(mount) = elsewhere(root, source, attached, found.as_fd(), is_source) {
                 undo.unmount(mount);
             }
-            Err(Finding::new(
-                Code::Target,
-                format!(
-                    "{} of the container was changed by somebody while it was mounted on",
-                    target.display()
-                ),
-                "see who else has this root or a volume in it",
-            ))
+            Err(changed(target))
         }
     }
+}
+
+/// The mount of `source` on `found`, which somebody has moved to another name.
+fn elsewhere(
+    root: &Rootfs,
+    source: &Source,
+    attached: Attached,
+    found: BorrowedFd<'_>,
+    is_source: impl Fn(BorrowedFd<'_>) -> bool,
+) -> Option<OwnedFd> {
+    match attached {
+        // The source's descriptor names the mount wherever it went.
+        Attached::Restricted => source.tree.as_ref()?.try_clone().ok(),
+        // Nothing names a mount by mount(2) but a path. It may be moved again while we look.
+        Attached::Unrestricted => (0..RETRIES)
+            .filter_map(|_| root.find_again(found).ok())
+            .find(|mount| is_source(mount.as_fd())),
+    }
+}
+
+/// What is at a target that was not made, or not by a descriptor.
+fn existing(
+    directory: &Directory,
+    name: &OsStr,
+    target: &Path,
+    may_create: bool,
+) -> Result<OwnedFd, Finding> {
+    entry(directory.as_fd(), name, OFlag::O_PATH).map_err(|e| match e {
+        Errno::ENOENT if may_create => changed(target),
+        Errno::ENOENT => CreateError::Volume.at(target),
+        e => bad_target(target, e),
+    })
+}
+
+/// The finding for a target that somebody who can write there has taken away or replaced.
+fn changed(target: &Path) -> Finding {
+    Finding::new(
+        Code::Target,
+        format!(
+            "{} of the container was changed by somebody while it was worked on",
+            target.display()
+        ),
+        "see who else has this root or a volume in it",
+    )
 }
 
 /// The kernel would mount on a FIFO or on a symbolic link; nothing of that kind belongs there.
@@ -204,18 +243,16 @@ fn link(
 ) -> Result<Outcome, Finding> {
     let (directory, name) = place(root, target, undo)?;
     let make = |at: BorrowedFd<'_>| symlinkat(points_to, at, name);
-    match root.create(&directory, make) {
+    let may_create = match root.create(&directory, make) {
         Ok(Some(())) => {
-            undo.remove_file(root.writer(&directory), name);
+            undo.remove_file(&directory, name);
             return Ok(Outcome::Done);
         }
-        Ok(None) | Err(CreateError::Volume) => {}
+        Ok(None) => true,
+        Err(CreateError::Volume) => false,
         Err(e) => return Err(e.at(target)),
-    }
-    let found = match entry(directory.as_fd(), name, OFlag::O_PATH) {
-        Err(Errno::ENOENT) => return Err(CreateError::Volume.at(target)),
-        found => found.map_err(|e| bad_target(target, e))?,
     };
+    let found = existing(&directory, name, target, may_create)?;
     let held = match readlinkat(&found, "") {
         Ok(held) if Path::new(&held) == points_to => return Ok(Outcome::Present),
         Ok(held) => held,
@@ -232,7 +269,7 @@ fn link(
     };
     root.replace(&directory, |at| replace_link(at, name, points_to))
         .map_err(|e| e.at(target))?;
-    undo.restore_link(root.writer(&directory), name, held.into());
+    undo.restore_link(&directory, name, held.into());
     Ok(Outcome::Done)
 }
 

@@ -22,7 +22,7 @@ use crate::rootfs::{create_entry, entry};
 use crate::sources::Identity;
 
 /// What temporary names begin with.
-const PREFIX: &str = ".oci-gpu.tmp";
+pub(crate) const PREFIX: &str = ".oci-gpu.tmp";
 
 /// Names that are tried before giving up.
 const ATTEMPTS: u32 = 8;
@@ -54,15 +54,22 @@ pub(crate) fn replace_link(
 ) -> Result<(), Errno> {
     let mut temporary = OsString::from(format!("{PREFIX}."));
     temporary.push(name);
-    let make = || symlinkat(points_to, directory, temporary.as_os_str());
-    match make() {
-        Err(Errno::EEXIST) if !holds(directory, &temporary, points_to) => {
-            remove(directory, &temporary);
-            make()?;
+    let mut made = Err(Errno::EEXIST);
+    // A leftover goes; another hook that makes the same link may come between, as often as it runs.
+    for _ in 0..ATTEMPTS {
+        made = symlinkat(points_to, directory, temporary.as_os_str());
+        match made {
+            Err(Errno::EEXIST) if holds(directory, &temporary, points_to) => made = Ok(()),
+            Err(Errno::EEXIST) if holds(directory, name, points_to) => return Ok(()),
+            Err(Errno::EEXIST) => {
+                remove(directory, &temporary);
+                continue;
+            }
+            _ => {}
         }
-        Err(Errno::EEXIST) | Ok(()) => {}
-        other => return other,
+        break;
     }
+    made?;
     let renamed = renameat(directory, temporary.as_os_str(), directory, name);
     match renamed {
         // Somebody who wanted the same was faster.

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::attach::detach_mount;
+use crate::rootfs::Directory;
 use crate::temporary::replace_link;
 
 /// Things done, in order. Dropped without a call of [`Undo::keep`], it undoes them in reverse.
@@ -18,10 +19,10 @@ pub(crate) struct Undo {
 
 enum Done {
     Mounted(OwnedFd),
-    File(Rc<dyn AsFd>, OsString),
-    Directory(Rc<dyn AsFd>, OsString),
+    File(Rc<Directory>, OsString),
+    Directory(Rc<Directory>, OsString),
     Link {
-        directory: Rc<dyn AsFd>,
+        directory: Rc<Directory>,
         name: OsString,
         held: PathBuf,
     },
@@ -34,22 +35,22 @@ impl Undo {
     }
 
     /// A file or link of that name was made.
-    pub(crate) fn remove_file(&mut self, directory: Rc<dyn AsFd>, name: &OsStr) {
-        self.done.push(Done::File(directory, name.to_os_string()));
+    pub(crate) fn remove_file(&mut self, directory: &Rc<Directory>, name: &OsStr) {
+        self.done
+            .push(Done::File(Rc::clone(directory), name.to_os_string()));
     }
 
     /// A directory of that name was made.
-    pub(crate) fn remove_directory(&mut self, directory: Rc<dyn AsFd>, name: &OsStr) {
+    pub(crate) fn remove_directory(&mut self, directory: &Rc<Directory>, name: &OsStr) {
         self.done
-            .push(Done::Directory(directory, name.to_os_string()));
+            .push(Done::Directory(Rc::clone(directory), name.to_os_string()));
     }
 
     /// A link that held `held` was replaced.
-    pub(crate) fn restore_link(&mut self, directory: Rc<dyn AsFd>, name: &OsStr, held: PathBuf) {
-        let name = name.to_os_string();
+    pub(crate) fn restore_link(&mut self, directory: &Rc<Directory>, name: &OsStr, held: PathBuf) {
         self.done.push(Done::Link {
-            directory,
-            name,
+            directory: Rc::clone(directory),
+            name: name.to_os_string(),
             held,
         });
     }
@@ -89,14 +90,14 @@ impl Done {
             }
             Done::File(directory, name) => {
                 let _ = unlinkat(
-                    directory.as_fd(),
+                    directory.writer(),
                     name.as_os_str(),
                     UnlinkatFlags::NoRemoveDir,
                 );
             }
             Done::Directory(directory, name) => {
                 let _ = unlinkat(
-                    directory.as_fd(),
+                    directory.writer(),
                     name.as_os_str(),
                     UnlinkatFlags::RemoveDir,
                 );
@@ -106,7 +107,7 @@ impl Done {
                 name,
                 held,
             } => {
-                let _ = replace_link(directory.as_fd(), &name, &held);
+                let _ = replace_link(directory.writer(), &name, &held);
             }
         }
     }

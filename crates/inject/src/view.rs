@@ -18,11 +18,13 @@ use oci_gpu_sys::mount::{attr, move_mount, new_filesystem, set_attributes};
 use crate::attach::{classic_tmpfs, is_unavailable, restrict};
 use crate::fail::failed;
 use crate::loader_cache::read_bounded;
-use crate::rootfs::{Rootfs, bad_target};
+use crate::rootfs::{Rootfs, bad_target, entry};
 use crate::steps::Outcome;
 use crate::undo::Undo;
 
 const OPTIONS: &[(&CStr, Option<&CStr>)] = &[(c"mode", Some(c"0555")), (c"size", Some(c"1m"))];
+
+const PROC: FsType = FsType(libc::PROC_SUPER_MAGIC);
 
 const ATTRIBUTES: u64 = attr::NOSUID | attr::NODEV | attr::NOEXEC;
 
@@ -34,10 +36,18 @@ pub(crate) fn mount(
     entries: &[FileEntry],
     undo: &mut Undo,
 ) -> Result<Outcome, Finding> {
-    let open = |path: &Path| root.find(path, OFlag::O_PATH | OFlag::O_DIRECTORY);
-    let place = open(target).map_err(|e| bad_target(target, e))?;
-    match file_system(&place).map_err(|e| bad_target(target, e))? {
-        FsType(libc::PROC_SUPER_MAGIC) => {}
+    let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
+        return Err(bad_target(target, Errno::EINVAL));
+    };
+    let broken_target = |e| bad_target(target, e);
+    let in_directory = OFlag::O_PATH | OFlag::O_DIRECTORY;
+    let directory = root.find(parent, in_directory).map_err(broken_target)?;
+    // A directory of procfs, in which nobody can rename: the name goes on leading to one place.
+    let open = || entry(directory.as_fd(), name, in_directory).map_err(broken_target);
+    let place = open()?;
+    let is_procfs = file_system(&directory).map_err(broken_target)? == PROC;
+    match file_system(&place).map_err(broken_target)? {
+        PROC if is_procfs => {}
         TMPFS_MAGIC if holds(&place, entries) => return Ok(Outcome::Present),
         _ => {
             return Err(Finding::new(
@@ -55,14 +65,14 @@ pub(crate) fn mount(
         );
         failed(Code::Mount, what, e)
     };
-    match by_descriptor(&place, entries) {
+    match by_descriptor(&place, entries, root.label.as_deref()) {
         Ok(tree) => {
             root.made(tree.as_fd());
             undo.unmount(tree);
         }
         Err(e) if is_unavailable(&e) => {
-            classic_tmpfs(place.as_fd()).map_err(broken)?;
-            let tree = open(target).map_err(|e| bad_target(target, e))?;
+            classic_tmpfs(place.as_fd(), root.label.as_deref()).map_err(broken)?;
+            let tree = open()?;
             undo.unmount(tree.try_clone().map_err(broken)?);
             fill_all(&tree, entries).map_err(broken)?;
             restrict(tree.as_fd(), ATTRIBUTES | attr::RDONLY).map_err(broken)?;
@@ -74,8 +84,14 @@ pub(crate) fn mount(
 }
 
 /// A file system that is complete and read-only before it is attached.
-fn by_descriptor(place: &OwnedFd, entries: &[FileEntry]) -> std::io::Result<OwnedFd> {
-    let tree = new_filesystem(c"tmpfs", OPTIONS, ATTRIBUTES)?;
+fn by_descriptor(
+    place: &OwnedFd,
+    entries: &[FileEntry],
+    label: Option<&CStr>,
+) -> std::io::Result<OwnedFd> {
+    let mut options = OPTIONS.to_vec();
+    options.extend(label.map(|label| (c"context", Some(label))));
+    let tree = new_filesystem(c"tmpfs", &options, ATTRIBUTES)?;
     fill_all(&tree, entries)?;
     set_attributes(tree.as_fd(), attr::RDONLY, 0)?;
     move_mount(tree.as_fd(), place.as_fd())?;

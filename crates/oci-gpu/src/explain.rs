@@ -17,8 +17,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::capability::Capability;
-use crate::finding::{Finding, one_line};
-use crate::inventory::{Gpu, Inventory};
+use crate::finding::{Code, Finding, one_line};
+use crate::inventory::{Candidate, Gpu, Inventory};
 use crate::plan::{BindKind, Operation, Plan, Skipped};
 use crate::request::{Devices, Request};
 use crate::select::Grant;
@@ -81,6 +81,11 @@ impl Explanation {
         Explanation::default()
     }
 
+    /// Whether nothing was added yet, not even that nothing is asked for.
+    pub fn is_empty(&self) -> bool {
+        self.request.is_none() && self.errors.is_empty()
+    }
+
     /// Adds the request.
     pub fn request(&mut self, request: &Request) {
         let devices = match &request.devices {
@@ -100,7 +105,12 @@ impl Explanation {
 
     /// Adds what the host's search for the driver refused.
     pub fn inventory(&mut self, inventory: &Inventory) {
-        for c in inventory.driver.candidates.iter().filter(|c| !c.accepted) {
+        self.candidates(&inventory.driver.candidates);
+    }
+
+    /// Adds the refused ones of these places: what there is to tell where nothing was accepted.
+    pub fn candidates(&mut self, candidates: &[Candidate]) {
+        for c in candidates.iter().filter(|c| !c.accepted) {
             let what = c.path.display().to_string();
             self.skipped.push(Skip {
                 what,
@@ -156,7 +166,10 @@ impl Explanation {
 
     fn write_text(&self, out: &mut String, all: bool) -> std::fmt::Result {
         match &self.request {
-            None => writeln!(out, "request: none; the container asks for no GPU")?,
+            None if self.errors.is_empty() => {
+                writeln!(out, "request: none; the container asks for no GPU")?;
+            }
+            None => {}
             Some(r) => {
                 let capabilities: Vec<&str> = r.capabilities.iter().map(|c| c.as_str()).collect();
                 writeln!(
@@ -207,8 +220,10 @@ impl Explanation {
                 }
             }
         }
+        let ignored = Code::RequestIgnored.to_string();
         for e in &self.errors {
-            writeln!(out, "error    {}: {}", e.code, one_line(&e.message))?;
+            let word = if e.code == ignored { "note" } else { "error" };
+            writeln!(out, "{word:<8} {}: {}", e.code, one_line(&e.message))?;
         }
         Ok(())
     }

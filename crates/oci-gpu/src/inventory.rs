@@ -10,6 +10,7 @@ use crate::finding::Finding;
 
 /// Everything that discovery found. All paths are paths on the host.
 #[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Inventory {
     /// The driver that the kernel runs and where its user-space files are.
@@ -34,6 +35,7 @@ pub struct Inventory {
 
 /// The driver in the kernel and the user-space files that fit it.
 #[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Driver {
     /// The version, as the kernel spells it ("550.163.01").
@@ -56,6 +58,7 @@ pub struct Driver {
 
 /// A file below /proc/driver/nvidia and its text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ProcFile {
     /// Its name below /proc/driver/nvidia ("params").
     pub name: String,
@@ -65,6 +68,7 @@ pub struct ProcFile {
 
 /// Owner and mode that the kernel module wants its device nodes to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct DeviceFileParams {
     /// Owner.
     pub uid: u32,
@@ -87,6 +91,7 @@ impl Default for DeviceFileParams {
 
 /// A place that was looked at for the driver's user-space files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Candidate {
     /// The file, directory or root.
     pub path: PathBuf,
@@ -100,6 +105,7 @@ pub struct Candidate {
 
 /// One GPU.
 #[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Gpu {
     /// Place in PCI order, from 0.
@@ -126,6 +132,7 @@ pub struct Gpu {
 
 /// A DRM node of a GPU.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct DrmNode {
     /// /dev/dri/cardN or /dev/dri/renderDN.
     pub node: DeviceNode,
@@ -135,6 +142,7 @@ pub struct DrmNode {
 
 /// A MIG instance: a compute instance inside a GPU instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct MigInstance {
     /// GPU instance number.
     pub gi: u32,
@@ -150,6 +158,7 @@ pub struct MigInstance {
 
 /// A MIG access right: a procfs file and the capability node that stands for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct MigAccess {
     /// /proc/driver/nvidia/capabilities/gpuN/mig/giG[/ciC]/access.
     pub proc_file: PathBuf,
@@ -176,6 +185,7 @@ pub enum ControlRole {
 
 /// A node that belongs to no single GPU.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ControlNode {
     /// What it is for.
     pub role: ControlRole,
@@ -185,6 +195,7 @@ pub struct ControlNode {
 
 /// An IMEX channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ImexChannel {
     /// Its number.
     pub id: u32,
@@ -194,6 +205,7 @@ pub struct ImexChannel {
 
 /// A device node: where it is, what numbers it must have, and what was found there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct DeviceNode {
     /// Path on the host.
     pub path: PathBuf,
@@ -211,6 +223,7 @@ pub struct DeviceNode {
 
 /// Owner and mode of an existing node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct NodeOwner {
     /// Permission bits.
     pub mode: u32,
@@ -220,9 +233,10 @@ pub struct NodeOwner {
     pub gid: u32,
 }
 
-/// What the host has where a device node belongs.
+/// What the host has where a device node belongs. Serialized it is `{"is": "present"}`, and so on;
+/// `why` holds the text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", tag = "is", content = "why")]
 pub enum NodeState {
     /// A character device with the right numbers.
     Present,
@@ -234,6 +248,7 @@ pub enum NodeState {
 
 /// A driver library.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Library {
     /// The file itself, not a link to it.
     pub path: PathBuf,
@@ -270,6 +285,7 @@ pub enum FileKind {
 
 /// A file of the driver that is not a library.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct DriverFile {
     /// What it is.
     pub kind: FileKind,

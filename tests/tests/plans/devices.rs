@@ -5,6 +5,7 @@ use std::sync::Arc;
 use oci_gpu::finding::Code;
 use oci_gpu::plan::Operation;
 
+use crate::rules::assert_rules;
 use crate::scene::{Image, changed, inventory, plan, plan_in};
 
 /// What a container gets that asks for compute and utility: beside its GPUs.
@@ -122,6 +123,7 @@ fn a_container_gets_the_devices_that_it_asked_for() {
         let planned = plan(host, &[&env]).unwrap_or_else(|e| panic!("{what}: {e}"));
         let expected: Vec<&str> = BASE.iter().chain(*expected).copied().collect();
         assert_eq!(planned.devices(), expected, "{what}");
+        assert_rules(&planned, Image::Debian, &what);
     }
 }
 

@@ -45,12 +45,24 @@ pub(crate) fn assert_rules(planned: &Planned, image: Image, what: &str) {
             Operation::Env { .. } | Operation::Group { .. } => panic!("{what}: nobody asked"),
         }
     }
+    // Each once, in the host's order.
+    let grant = &planned.grant;
+    let gpus: Vec<u32> = grant.gpus.iter().map(|g| g.index).collect();
+    assert!(gpus.windows(2).all(|w| w[0] < w[1]), "{what}: {gpus:?}");
+    let mig: Vec<_> = grant.mig.iter().map(|(g, m)| (g, m.gi, m.ci)).collect();
+    assert!(mig.windows(2).all(|w| w[0] < w[1]), "{what}: {mig:?}");
     for skipped in &plan.skipped {
         assert!(
             !skipped.what.is_empty() && !skipped.why.is_empty(),
             "{what}: {skipped:?}"
         );
     }
+    // What is given is not said to be left out.
+    let given = |s: &&oci_gpu::plan::Skipped| {
+        let target = |a: &oci_gpu::Action| a.what.target().is_some_and(|t| t == Path::new(&s.what));
+        s.what.starts_with("/dev/") && plan.actions.iter().any(target)
+    };
+    assert_eq!(plan.skipped.iter().find(given), None, "{what}");
     assert_loader(planned, what);
 }
 

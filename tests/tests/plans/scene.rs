@@ -1,13 +1,13 @@
 //! A container on a simulated host, and what is planned for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use oci_gpu::container::ContainerFacts;
 use oci_gpu::elf::{Class, Machine};
 use oci_gpu::finding::Finding;
-use oci_gpu::plan::Operation;
-use oci_gpu::{Container, Grant, Inventory, Plan, Policy, Request, discover, select};
+use oci_gpu::plan::{BindKind, Operation};
+use oci_gpu::{Action, Container, Grant, Inventory, Plan, Policy, Request, discover, select};
 use oci_gpu_sim::HostSpec;
 use oci_gpu_tests::sim::SimHost;
 use serde_json::json;
@@ -132,7 +132,7 @@ pub(crate) fn plan_in(
 impl Planned {
     /// The devices as "TARGET MAJOR:MINOR", in the plan's order.
     pub(crate) fn devices(&self) -> Vec<String> {
-        let device = |a: &oci_gpu::Action| match &a.what {
+        let device = |a: &Action| match &a.what {
             Operation::Device {
                 target,
                 major,
@@ -150,4 +150,30 @@ impl Planned {
         let found = found.unwrap_or_else(|| panic!("{name} in {:#?}", self.plan.skipped));
         &found.why
     }
+}
+
+/// The environment of a container that asks for GPU 0 with these capabilities.
+pub(crate) fn capable(capabilities: &str) -> [String; 2] {
+    [
+        "NVIDIA_VISIBLE_DEVICES=0".to_owned(),
+        format!("NVIDIA_DRIVER_CAPABILITIES={capabilities}"),
+    ]
+}
+
+/// What such a container gets; it must get something.
+pub(crate) fn planned(host: Arc<Inventory>, capabilities: &str, image: Image) -> Planned {
+    let env = capable(capabilities);
+    let env: Vec<&str> = env.iter().map(String::as_str).collect();
+    plan_in(host, &env, false, image).unwrap_or_else(|e| panic!("{capabilities}, {image:?}: {e}"))
+}
+
+/// Targets of the files of that kind, sorted.
+pub(crate) fn targets(plan: &Plan, kind: BindKind) -> BTreeSet<String> {
+    let target = |a: &Action| match &a.what {
+        Operation::Bind {
+            kind: k, target, ..
+        } if *k == kind => Some(target.display().to_string()),
+        _ => None,
+    };
+    plan.actions.iter().filter_map(target).collect()
 }

@@ -23,13 +23,13 @@ mod version;
 pub use nodes::Majors;
 pub use userland::DIRECTORIES;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use self::nodes::Nodes;
 use crate::capability::{Capability, CapabilitySet};
 use crate::finding::Finding;
 use crate::host::Host;
-use crate::inventory::{DeviceFileParams, DeviceNode, Inventory};
+use crate::inventory::{Candidate, DeviceFileParams, DeviceNode, Inventory};
 use crate::request::Request;
 
 /// Why a host's GPUs cannot be told: a finding of the 0300 range.
@@ -93,7 +93,7 @@ pub fn discover(host: &Host) -> Result<Inventory, DiscoverError> {
 pub fn discover_within(host: &Host, scope: &Scope) -> Result<Inventory, DiscoverError> {
     let mut findings = Vec::new();
     let kernel = version::kernel(host, &mut findings)?;
-    let user = userland::locate(host, &kernel.version, scope)?;
+    let user = userland::locate(host, &kernel.version, scope).map_err(|n| n.finding)?;
     let nodes = Nodes::of(host)?;
     let gpus = gpus::read(&nodes, scope, &mut findings)?;
     let mut candidates = user.candidates;
@@ -119,6 +119,38 @@ pub fn discover_within(host: &Host, scope: &Scope) -> Result<Inventory, Discover
         libraries,
         files,
         findings,
+    })
+}
+
+/// What is known of a driver even where [`discover`] finds nothing of it in user space.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Evidence {
+    /// The version that the kernel runs.
+    pub version: String,
+    /// The file that told it.
+    pub version_source: PathBuf,
+    /// Which kernel modules they are, as [`crate::inventory::Driver::flavour`].
+    pub flavour: Option<&'static str>,
+    /// Every place that was looked at for user-space files, in the order of trial.
+    pub candidates: Vec<Candidate>,
+}
+
+/// Looks for the driver alone, and tells what was looked at whether something was found or not.
+///
+/// # Errors
+/// As [`discover`], without [`crate::Code::NoUserland`].
+pub fn evidence(host: &Host) -> Result<Evidence, DiscoverError> {
+    let kernel = version::kernel(host, &mut Vec::new())?;
+    let candidates = match userland::locate(host, &kernel.version, &Scope::all()) {
+        Ok(found) => found.candidates,
+        Err(nothing) => nothing.candidates,
+    };
+    Ok(Evidence {
+        version: kernel.version,
+        version_source: kernel.source,
+        flavour: kernel.flavour,
+        candidates,
     })
 }
 

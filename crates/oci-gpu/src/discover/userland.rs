@@ -97,10 +97,16 @@ pub(super) struct Directory {
     pub(super) evidence: &'static str,
 }
 
+/// Nothing was accepted: why, and what was looked at.
+pub(super) struct Nothing {
+    pub(super) finding: Finding,
+    pub(super) candidates: Vec<Candidate>,
+}
+
 /// Looks for user-space files of `version`.
 ///
 /// 32-bit directories are looked for where `scope` has compat32.
-pub(super) fn locate(host: &Host, version: &str, scope: &Scope) -> Result<Userland, Finding> {
+pub(super) fn locate(host: &Host, version: &str, scope: &Scope) -> Result<Userland, Nothing> {
     let wants_32 = scope.has(Capability::Compat32);
     let mut search = Search {
         version,
@@ -126,7 +132,10 @@ pub(super) fn locate(host: &Host, version: &str, scope: &Scope) -> Result<Userla
             });
         }
     }
-    Err(search.nothing(host))
+    Err(Nothing {
+        finding: search.nothing(host),
+        candidates: search.candidates,
+    })
 }
 
 /// The roots to look in: only the one that the administrator named, or all that are known.
@@ -359,7 +368,7 @@ impl Search<'_> {
         }
     }
 
-    fn nothing(self, host: &Host) -> Finding {
+    fn nothing(&self, host: &Host) -> Finding {
         let version = self.version;
         if let Some((other, file)) = self.others.first() {
             return Finding::new(

@@ -15,8 +15,8 @@ const MODULE_VERSION: &str = "/sys/module/nvidia/version";
 /// The driver as the kernel shows it.
 pub(super) struct Kernel {
     pub(super) version: String,
-    source: PathBuf,
-    flavour: Option<&'static str>,
+    pub(super) source: PathBuf,
+    pub(super) flavour: Option<&'static str>,
 }
 
 /// Reads the version from /sys/module/nvidia/version, else from /proc/driver/nvidia/version. That

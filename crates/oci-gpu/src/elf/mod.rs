@@ -41,7 +41,7 @@ pub enum Class {
 }
 
 /// Processor of an ELF file (`e_machine`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Machine {
     /// i386.
@@ -65,6 +65,12 @@ impl fmt::Display for Machine {
             Machine::Aarch64 => f.write_str("AArch64"),
             Machine::Other(number) => write!(f, "ELF machine {number}"),
         }
+    }
+}
+
+impl Serialize for Machine {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
     }
 }
 

@@ -168,20 +168,26 @@ impl Plan {
     }
 
     /// Adds an action, unless its place in the container is taken: the first one has it. Whether it
-    /// was added.
+    /// was added. The same twice (compute instances share a GPU instance's node) is no conflict.
     fn add(&mut self, what: Operation, required: bool, why: String) -> bool {
-        let taken = what
-            .target()
-            .is_some_and(|target| self.actions.iter().any(|a| a.what.target() == Some(target)));
-        match taken {
-            false => self.actions.push(Action {
-                what,
-                why,
-                required,
-            }),
-            true => self.skip(what.describe(), "another file of the driver has its place"),
+        let at = |a: &&Action| a.what.target().is_some_and(|t| Some(t) == what.target());
+        match self.actions.iter().find(at) {
+            None => {
+                let action = Action {
+                    what,
+                    why,
+                    required,
+                };
+                self.actions.push(action);
+                true
+            }
+            Some(first) => {
+                if first.what != what {
+                    self.skip(what.describe(), "another file of the driver has its place");
+                }
+                false
+            }
         }
-        !taken
     }
 
     fn skip(&mut self, what: impl Into<String>, why: impl Into<String>) {
