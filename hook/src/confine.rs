@@ -97,7 +97,7 @@ pub(crate) fn inside() -> Result<(), Finding> {
     filter(&calls, denied).map_err(|e| cannot("set the filter of system calls", e))
 }
 
-/// Drops every capability that is not in `wanted`, for good: from the bounding set, too.
+/// Drops every capability that is not in `wanted`, for good, and all from the bounding set.
 fn keep(wanted: &[Capability]) -> Result<(), Finding> {
     let drop =
         |what: &str, e: caps::errors::CapsError| cannot(what, std::io::Error::other(e.to_string()));
@@ -108,13 +108,12 @@ fn keep(wanted: &[Capability]) -> Result<(), Finding> {
         .filter(|c| held.contains(c))
         .collect();
     caps::clear(None, CapSet::Ambient).map_err(|e| drop("drop ambient capabilities", e))?;
-    // Without CAP_SETPCAP, which rootless callers may lack, the bounding set stays as it is; it
-    // says what a program executed later could gain, and none is.
+    // The bounding set says what a program executed later could gain: none is, so nothing. Without
+    // CAP_SETPCAP, which rootless callers may lack, it stays as it is; in a user namespace that was
+    // joined it is full again.
     if held.contains(&Capability::CAP_SETPCAP) {
         for capability in caps::all() {
-            if !kept.contains(&capability) {
-                let _ = caps::drop(None, CapSet::Bounding, capability);
-            }
+            let _ = caps::drop(None, CapSet::Bounding, capability);
         }
     }
     caps::set(None, CapSet::Inheritable, &HashSet::new())
@@ -130,4 +129,37 @@ fn cannot(what: &str, e: std::io::Error) -> Finding {
         format!("{what}: {e}"),
         "see the seccomp profile and the capabilities of the runtime",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+    use std::process::Command;
+
+    /// In a thread of its own, to which alone all this applies: reading goes on, but no program can
+    /// be run, nobody be spoken to, and no capability be used that the work does not need.
+    #[test]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "what is tried here is what the hook never does"
+    )]
+    fn inside_only_the_work_itself_is_possible() {
+        let tried = std::thread::spawn(|| {
+            nix::sys::prctl::set_no_new_privs().unwrap();
+            inside().unwrap();
+            let errno = |e: std::io::Error| e.raw_os_error();
+            let executed = Command::new("/bin/true").status().map(drop).map_err(errno);
+            let connected = UnixStream::connect("/run/x").map(drop).map_err(errno);
+            let opened = std::fs::File::open("/").map(drop).map_err(errno);
+            let held = caps::read(None, CapSet::Effective).map_err(|e| e.to_string());
+            (executed, connected, opened, held)
+        });
+        let (executed, connected, opened, held) = tried.join().unwrap();
+        assert_eq!(executed, Err(Some(libc::EPERM)));
+        assert_eq!(connected, Err(Some(libc::EPERM)));
+        assert_eq!(opened, Ok(()));
+        // capget(2) is none of the calls.
+        assert!(held.is_err(), "{held:?}");
+    }
 }

@@ -49,6 +49,11 @@ impl Log {
         self.to_file(finding);
     }
 
+    /// What was ignored of a request.
+    pub(crate) fn note(&self, finding: &Finding) {
+        self.to_file(finding);
+    }
+
     /// What was left out.
     pub(crate) fn notes(&self, skipped: &[Skipped]) {
         for s in skipped {

@@ -76,6 +76,7 @@ fn run(args: &Args, log: &mut Log) -> Result<(), Finding> {
     };
     let config = config?;
     log.open(&state.id, &host, config.log.as_deref());
+    asked.notes.iter().for_each(|note| log.note(note));
     guard.raise_limits();
     confine::to_enter()?;
 
@@ -88,7 +89,7 @@ fn run(args: &Args, log: &mut Log) -> Result<(), Finding> {
         _ => Container::of_process(state.pid, &bundle.rootfs, mounts)?,
     };
     let container = container.with_mount_label(bundle.container.mount_label.as_deref());
-    let plan = Plan::new(&inventory, &grant, &container.facts())?;
+    let plan = Plan::new(&inventory, &grant, &container.facts()?)?;
     let devices = match config.no_cgroups {
         true => Devices::Leave,
         false => Devices::Allow,
@@ -96,6 +97,7 @@ fn run(args: &Args, log: &mut Log) -> Result<(), Finding> {
     let entered = prepare(&plan, &host, container, devices)?;
     confine::inside()?;
     let receipt = entered.carry_out(&plan, &mut || guard.interrupted())?;
+    log.notes(&plan.unusable);
     log.notes(&receipt.skipped);
     Ok(())
 }

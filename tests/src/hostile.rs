@@ -50,6 +50,8 @@ pub enum Expect {
     Refused(&'static [&'static str]),
     /// Runtimes differ: what one lets through has its GPU, and what it refuses it refuses itself.
     RuntimeDecides,
+    /// The runtime or the hook refuses, and the root is as it was.
+    Fails,
     /// One of these, by runtime and stage.
     By(fn(&Runtime, Stage) -> Expect),
 }
@@ -87,8 +89,8 @@ impl Case {
         Case { runs, ..self }
     }
 
-    /// The same with a runtime that follows the container's links itself: of what is new outside of
-    /// the root only what looks like ours counts.
+    /// The same with a runtime that follows the container's links itself: of what is new in the root
+    /// and outside of it only what looks like ours counts.
     pub const fn runtime_writes(self) -> Case {
         Case {
             runtime_writes: true,
@@ -359,17 +361,21 @@ impl Arena {
             after(&bundle.rootfs.path)?;
         }
         let root = Tree::of(&bundle.rootfs.path)?;
+        let ours = |change: &String| {
+            !case.runtime_writes || !change.starts_with('+') || change.contains("nvidia")
+        };
+        let changes_from = |before: &Tree, after: &Tree| -> Vec<String> {
+            let changes = before.changes_to(after).into_iter();
+            changes.filter(ours).collect()
+        };
         let run = Run {
             bundle: &bundle,
             output: &output,
             log: &log,
-            changes: before.0.changes_to(&root),
+            changes: changes_from(&before.0, &root),
         };
         let result = run.ended_as(&case.expect, &runtime, stage, &outside, &self.host.root);
-        let mut outside_changes = before.1.changes_to(&Tree::of(&outside)?);
-        if case.runtime_writes {
-            outside_changes.retain(|c| !c.starts_with('+') || c.contains("nvidia"));
-        }
+        let outside_changes = changes_from(&before.1, &Tree::of(&outside)?);
         let safe = run.left_nothing(&outside_changes, &root);
         let untouched = self.host.assert_untouched();
         let told = |e: Error| Error::new(format!("{e}; {output}; log {log:?}"));
@@ -419,6 +425,10 @@ impl Run<'_> {
             }
             Expect::Works(check) => self.works(*check, outside, host),
             Expect::Refused(words) => self.refused(words),
+            Expect::Fails => {
+                expect_that(!self.output.success(), "it ran")?;
+                self.unchanged()
+            }
             Expect::RuntimeDecides if self.output.success() => {
                 self.works(|_| Ok(()), outside, host)
             }
@@ -471,6 +481,10 @@ impl Run<'_> {
         for word in words {
             expect_that(line.contains(word), format!("no {word:?} in {line:?}"))?;
         }
+        self.unchanged()
+    }
+
+    fn unchanged(&self) -> Result<()> {
         expect_that(
             self.changes.is_empty(),
             format!("the root was changed: {:?}", self.changes),

@@ -33,6 +33,11 @@ impl Mounts {
         Ok(Mounts(text.lines().map(without_numbers).collect()))
     }
 
+    /// Whether one of them is as `wanted`: a line of mountinfo without its first two numbers.
+    pub fn any(&self, wanted: impl Fn(&str) -> bool) -> bool {
+        self.0.iter().any(|line| wanted(line))
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.0.len()

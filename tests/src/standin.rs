@@ -229,11 +229,16 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// How `after` differs; empty where it does not.
+    /// How `after` differs; empty where it does not. Mounts of file systems in memory are named
+    /// without the device number, which each gets anew.
     pub fn changes_to(&self, after: &Snapshot) -> Vec<String> {
         let mut changes = self.layer.changes_to(&after.layer);
         changes.extend(self.dev.changes_to(&after.dev));
-        changes.extend(self.mounts.changes_to(&after.mounts));
+        let mounts = self.mounts.changes_to(&after.mounts).into_iter();
+        changes.extend(mounts.map(|line| match line.split_once(' ') {
+            Some((number, rest)) if number.starts_with("+0:") => format!("+{rest}"),
+            _ => line,
+        }));
         if self.rules != after.rules {
             changes.push(format!("rules {:?} -> {:?}", self.rules, after.rules));
         }

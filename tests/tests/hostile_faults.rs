@@ -56,7 +56,7 @@ impl Faults {
             (container, first)
         });
         let output = self.hook_in(&container, options);
-        let changes = changes(&first, &container.snapshot().unwrap());
+        let changes = changes(&first, &container);
         // One in which nothing was changed is as good as new.
         self.container = changes.is_empty().then_some((container, first));
         (output, changes)
@@ -98,24 +98,30 @@ impl Faults {
         let log = self.scene.host.log();
         self.scene.host.assert_untouched().unwrap();
         if output.status.success() {
-            let extra: Vec<_> = changes.difference(&self.complete).collect();
+            let told = log.contains(" left out ");
+            // Without a library the cache is another one.
+            let counts = |line: &&String| !(told && line.starts_with("ld.so.cache holds"));
+            let extra: Vec<_> = changes.difference(&self.complete).filter(counts).collect();
             assert!(extra.is_empty(), "{what}: {extra:?} were not to be done");
-            let missing: Vec<_> = self.complete.difference(changes).collect();
+            let missing: Vec<_> = self.complete.difference(changes).filter(counts).collect();
+            // An optional file that discovery does not see cannot be told from one that is not there.
+            let silent = |line: &&&String| line.contains(".so") || line.contains("/dev/nvidia");
+            let lost: Vec<_> = missing.iter().filter(silent).collect();
             let told = log.contains(" left out ");
             assert!(
-                missing.is_empty() || told,
-                "{what}: {missing:?} not done, and no word of it"
+                lost.is_empty() || told,
+                "{what}: {lost:?} not done, and no word of it"
             );
+            // Links are optional: the loader's cache names the files themselves.
+            let needed = [
+                "/dev/nvidia",
+                "libnvidia-ml.so.550",
+                "ld.so.cache",
+                "rules",
+                "/proc/driver",
+            ];
             let required = |line: &&&String| {
-                [
-                    "/dev/nvidia",
-                    "libnvidia-ml.so.550",
-                    "ld.so.cache",
-                    "rules",
-                    "/proc/driver",
-                ]
-                .iter()
-                .any(|r| line.contains(r))
+                !line.starts_with("~usr/") && needed.iter().any(|n| line.contains(n))
             };
             let lost: Vec<_> = missing.iter().filter(required).collect();
             assert!(lost.is_empty(), "{what}: {lost:?} not done");
@@ -142,23 +148,31 @@ enum Ended {
     Killed(i32),
 }
 
-/// What differs, without the numbers that file systems in memory get anew.
-fn changes(first: &Snapshot, then: &Snapshot) -> BTreeSet<String> {
-    let lines = first.changes_to(then).into_iter();
-    lines
-        .map(|line| match line.split_once(' ') {
-            Some((number, rest)) if number.starts_with("+0:") => format!("+{rest}"),
-            _ => line,
-        })
-        .collect()
+/// What differs, and what the loader's cache holds.
+fn changes(first: &Snapshot, container: &StandIn) -> BTreeSet<String> {
+    let mut lines = first.changes_to(&container.snapshot().unwrap());
+    if lines.iter().any(|line| line.contains("ld.so.cache")) {
+        let cache = std::fs::read(container.path("/etc/ld.so.cache")).unwrap();
+        lines.push(format!(
+            "ld.so.cache holds {:x}",
+            oci_gpu_tests::hash(&cache)
+        ));
+    }
+    lines.into_iter().collect()
 }
+
+/// Calls that have no such error: to who called brk(2) its number would be an address (limits of
+/// memory are in hostile_ambience.rs), and closing what was only read from writes nothing.
+const CANNOT_FAIL: [&str; 5] = ["alarm", "brk", "close", "getrandom", "umask"];
 
 /// Each call fails once with EIO.
 #[test]
 fn an_error_at_every_step() {
     let mut faults = Faults::new();
     let (mut done, mut undone) = (0, 0);
-    for call in faults.steps(6) {
+    let steps = faults.steps(6).into_iter();
+    let steps = steps.filter(|c| !CANNOT_FAIL.contains(&c.name.as_str()));
+    for call in steps {
         let option = format!("inject={}:error=EIO:when={}", call.name, call.nth);
         let (output, changes) = faults.run(&["-e", &option]);
         match faults.judge(&format!("{option} in {}", call.line), &output, &changes) {
@@ -213,12 +227,12 @@ fn death_at_every_step_and_a_second_run() {
         let first = container.snapshot().unwrap();
         let killed = faults.hook_in(&container, &["-e", &option]);
         assert_eq!(killed.status.signal(), Some(9), "{what}: {killed:?}");
-        let half = changes(&first, &container.snapshot().unwrap());
+        let half = changes(&first, &container);
         half_done += usize::from(!half.is_empty());
         let second = faults.hook_in(&container, &[]);
         assert!(second.status.success(), "{what}: {second:?}");
+        assert_eq!(changes(&first, &container), faults.complete, "{what}");
         let then = container.snapshot().unwrap();
-        assert_eq!(changes(&first, &then), faults.complete, "{what}");
         assert!(then.layer.names_with(TEMPORARY).is_empty(), "{what}");
     }
     assert!(half_done > 20, "{half_done}");

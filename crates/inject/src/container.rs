@@ -1,5 +1,6 @@
 //! The container: its root, and the namespaces in which it can be changed.
 
+use std::cell::RefCell;
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,7 +18,7 @@ use oci_gpu::finding::{Code, Finding};
 
 use crate::attach::is_unavailable;
 use crate::fail::failed;
-use crate::rootfs::Rootfs;
+use crate::rootfs::{Rootfs, bad_target};
 
 const PROC_MAGIC: FsType = FsType(libc::PROC_SUPER_MAGIC);
 
@@ -156,8 +157,23 @@ impl Container {
     }
 
     /// What the plan must know of the root file system: names that exist, nothing that is in them.
-    pub fn facts(&self) -> ContainerFacts {
-        ContainerFacts::of(|path| self.rootfs.exists(Path::new(path)))
+    ///
+    /// # Errors
+    /// [`Code::Target`] where it cannot be told whether a name exists: what it decides would be
+    /// decided wrongly.
+    pub fn facts(&self) -> Result<ContainerFacts, Finding> {
+        let unknown = RefCell::new(None);
+        let facts = ContainerFacts::of(|path| match self.rootfs.exists(Path::new(path)) {
+            Ok(exists) => exists,
+            Err(e) => {
+                unknown.replace(Some(bad_target(Path::new(path), e)));
+                false
+            }
+        });
+        match unknown.into_inner() {
+            None => Ok(facts),
+            Some(finding) => Err(finding),
+        }
     }
 
     /// Enters the container's namespaces.

@@ -59,7 +59,8 @@ pub struct Receipt {
     pub skipped: Vec<Skipped>,
 }
 
-/// A container that was entered, with everything at hand that its plan needs.
+/// A container that was entered, with everything at hand that its plan needs. Dropped, it takes
+/// back the device rules that were added.
 #[derive(Debug)]
 pub struct Entered {
     rootfs: Rootfs,
@@ -90,18 +91,12 @@ pub fn prepare(
         Devices::Leave => cgroup::Added::default(),
         Devices::Allow => cgroup::allow(plan, host, &container, &mut receipt)?,
     };
-    match container.enter() {
-        Ok(rootfs) => Ok(Entered {
-            rootfs,
-            sources,
-            rules,
-            receipt,
-        }),
-        Err(finding) => {
-            rules.undo();
-            Err(finding)
-        }
-    }
+    Ok(Entered {
+        rootfs: container.enter()?,
+        sources,
+        rules,
+        receipt,
+    })
 }
 
 impl Entered {
@@ -116,20 +111,15 @@ impl Entered {
         plan: &Plan,
         interrupted: &mut dyn FnMut() -> Option<Finding>,
     ) -> Result<Receipt, Finding> {
-        let done = steps::apply(
+        steps::apply(
             plan,
             &self.sources,
             &self.rootfs,
             &mut self.receipt,
             interrupted,
-        );
-        match done {
-            Ok(()) => Ok(self.receipt),
-            Err(finding) => {
-                self.rules.undo();
-                Err(finding)
-            }
-        }
+        )?;
+        self.rules.keep();
+        Ok(self.receipt)
     }
 }
 

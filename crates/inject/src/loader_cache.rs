@@ -13,7 +13,7 @@ use nix::sys::stat::{SFlag, fstat};
 
 use oci_gpu::finding::{Code, Finding};
 use oci_gpu::ldcache::{self, Cache, Entry};
-use oci_gpu::plan::CacheEntry;
+use oci_gpu::plan::{CacheEntry, Skipped};
 
 use crate::fail::failed;
 use crate::rootfs::{CreateError, Rootfs};
@@ -43,18 +43,22 @@ pub(crate) fn update(
     }
 }
 
-/// Merges `entries` into ld.so.cache. A cache that is missing or broken is replaced by one with
-/// our entries only: the loader goes on to its default directories, so nothing is lost.
+/// Merges `entries` into ld.so.cache. One that is missing, or that is none by what its format says,
+/// is replaced by one with our entries only: the loader goes on to its default directories.
 fn glibc(root: &Rootfs, entries: &[CacheEntry], undo: &mut Undo) -> Result<Outcome, Finding> {
     let name = "ld.so.cache";
     let ours: Vec<Entry> = entries
         .iter()
         .map(|e| Entry::plain(e.flags, e.soname.as_bytes(), e.path.as_os_str().as_bytes()))
         .collect();
-    let old = read(root, name, ldcache::SIZE_LIMIT)?;
-    let mut cache = old
-        .and_then(|bytes| ldcache::parse(&bytes).ok())
-        .unwrap_or_default();
+    let (mut cache, lost) = match read(root, name, ldcache::SIZE_LIMIT)? {
+        Found::Nothing => (Cache::default(), None),
+        Found::Unusable(why) => (Cache::default(), Some(why)),
+        Found::Content(bytes) => match ldcache::parse(&bytes) {
+            Ok(cache) => (cache, None),
+            Err(e) => (Cache::default(), Some(e.to_string())),
+        },
+    };
     if ours.iter().all(|e| is_only(&cache, e)) {
         return Ok(Outcome::Present);
     }
@@ -65,7 +69,18 @@ fn glibc(root: &Rootfs, entries: &[CacheEntry], undo: &mut Undo) -> Result<Outco
             "reinstall the driver's user-space packages",
         )
     })?;
-    replace(root, name, &cache.write(), undo)
+    replace(root, name, &cache.write(), undo)?;
+    Ok(done(name, lost))
+}
+
+fn done(name: &str, lost: Option<String>) -> Outcome {
+    match lost {
+        None => Outcome::Done,
+        Some(why) => Outcome::Instead(Skipped {
+            what: format!("the image's own /etc/{name}"),
+            why,
+        }),
+    }
 }
 
 fn is_only(cache: &Cache, entry: &Entry) -> bool {
@@ -81,8 +96,12 @@ fn musl(root: &Rootfs, directories: &[PathBuf], undo: &mut Undo) -> Result<Outco
         true => "ld-musl-aarch64.path",
         false => "ld-musl-x86_64.path",
     };
-    let old = read(root, name, PATH_FILE_LIMIT)?;
-    let mut text = old.unwrap_or_else(|| MUSL_DEFAULT.join("\n").into_bytes());
+    let defaults = || MUSL_DEFAULT.join("\n").into_bytes();
+    let (mut text, lost) = match read(root, name, PATH_FILE_LIMIT)? {
+        Found::Nothing => (defaults(), None),
+        Found::Unusable(why) => (defaults(), Some(why)),
+        Found::Content(text) => (text, None),
+    };
     let missing: Vec<&PathBuf> = directories
         .iter()
         .filter(|d| {
@@ -91,7 +110,7 @@ fn musl(root: &Rootfs, directories: &[PathBuf], undo: &mut Undo) -> Result<Outco
                 .any(|l| OsStr::from_bytes(l) == d.as_os_str())
         })
         .collect();
-    if missing.is_empty() {
+    if missing.is_empty() && lost.is_none() {
         return Ok(Outcome::Present);
     }
     for directory in missing {
@@ -101,34 +120,54 @@ fn musl(root: &Rootfs, directories: &[PathBuf], undo: &mut Undo) -> Result<Outco
         text.extend(directory.as_os_str().as_bytes());
         text.push(b'\n');
     }
-    replace(root, name, &text, undo)
+    replace(root, name, &text, undo)?;
+    Ok(done(name, lost))
 }
 
-/// The content of a file of the container's /etc; `None` where there is no usable one.
+/// A file of the container's /etc.
+enum Found {
+    Nothing,
+    /// Something that the loader could make nothing of either, or of that size only.
+    Unusable(String),
+    Content(Vec<u8>),
+}
+
+/// Reads a file of the container's /etc.
 #[allow(
     clippy::disallowed_methods,
     reason = "our own path in /proc/self/fd, of a file that was resolved and checked"
 )]
-fn read(root: &Rootfs, name: &str, limit: u64) -> Result<Option<Vec<u8>>, Finding> {
+fn read(root: &Rootfs, name: &str, limit: u64) -> Result<Found, Finding> {
     let path = Path::new("/etc").join(name);
+    let cannot = |what: &str, e: io::Error| {
+        let what = format!("{what} {} of the container", path.display());
+        failed(Code::LdCache, what, e)
+    };
     // By a descriptor that cannot be read from, so that no FIFO blocks and no device wakes up.
     let found = match root.find(&path, OFlag::O_PATH) {
         Ok(found) => found,
-        Err(_) => return Ok(None),
+        Err(Errno::ENOENT) => return Ok(Found::Nothing),
+        Err(e @ (Errno::ELOOP | Errno::ENOTDIR | Errno::EACCES | Errno::ENAMETOOLONG)) => {
+            return Ok(Found::Unusable(format!(
+                "it is a link that leads nowhere: {}",
+                e.desc()
+            )));
+        }
+        Err(e) => return Err(cannot("open", e.into())),
     };
-    let stat = fstat(&found).map_err(|e| {
-        failed(
-            Code::LdCache,
-            format!("stat {} of the container", path.display()),
-            e,
-        )
-    })?;
+    let stat = fstat(&found).map_err(|e| cannot("stat", e.into()))?;
     if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
-        return Ok(None);
+        return Ok(Found::Unusable("it is no regular file".to_owned()));
     }
     let own = format!("/proc/self/fd/{}", found.as_raw_fd());
-    let content = File::open(own).and_then(|f| read_bounded(f, limit));
-    Ok(content.ok())
+    match File::open(own).and_then(|f| read_bounded(f, limit)) {
+        Ok(content) => Ok(Found::Content(content)),
+        Err(e) if e.kind() == io::ErrorKind::FileTooLarge => {
+            Ok(Found::Unusable(format!("it has more than {limit} bytes")))
+        }
+        // What the container's loader may be able to read is not replaced.
+        Err(e) => Err(cannot("read", e)),
+    }
 }
 
 /// All of a file, which may change or shrink meanwhile, up to `limit` bytes.
@@ -141,7 +180,7 @@ pub(crate) fn read_bounded(file: File, limit: u64) -> io::Result<Vec<u8>> {
     }
 }
 
-fn replace(root: &Rootfs, name: &str, content: &[u8], undo: &mut Undo) -> Result<Outcome, Finding> {
+fn replace(root: &Rootfs, name: &str, content: &[u8], undo: &mut Undo) -> Result<(), Finding> {
     let etc = Path::new("/etc");
     let directory = root.directory(etc, undo)?;
     let make = |at: BorrowedFd<'_>| replace_file(at, OsStr::new(name), content);
@@ -163,6 +202,5 @@ fn replace(root: &Rootfs, name: &str, content: &[u8], undo: &mut Undo) -> Result
         };
         finding.code = Code::LdCache;
         finding
-    })?;
-    Ok(Outcome::Done)
+    })
 }

@@ -31,6 +31,8 @@ pub(crate) struct Rootfs {
     /// The SELinux context of file systems that are made for the container.
     pub(crate) label: Option<CString>,
     listed: OnceCell<Listed>,
+    /// Those that we made.
+    made: RefCell<Vec<u64>>,
     writable: OnceCell<OwnedFd>,
     // Some fifty files lie in five directories: each is resolved once, and held.
     directories: RefCell<HashMap<PathBuf, Rc<Directory>>>,
@@ -88,6 +90,7 @@ impl Rootfs {
             mounts: mounts.to_vec(),
             label: None,
             listed: OnceCell::new(),
+            made: RefCell::default(),
             writable: OnceCell::new(),
             directories: RefCell::default(),
         })
@@ -118,9 +121,18 @@ impl Rootfs {
         (!there).then_some(&first.destination)
     }
 
-    /// Whether `path` leads to something in the container.
-    pub(crate) fn exists(&self, path: &Path) -> bool {
-        self.find(path, OFlag::O_PATH).is_ok()
+    /// Whether `path` leads to something in the container. What cannot be reached does not.
+    ///
+    /// # Errors
+    /// Where neither can be said, as with a file system that fails.
+    pub(crate) fn exists(&self, path: &Path) -> Result<bool, Errno> {
+        match self.find(path, OFlag::O_PATH) {
+            Ok(_) => Ok(true),
+            Err(
+                Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EACCES | Errno::ENAMETOOLONG,
+            ) => Ok(false),
+            Err(e) => Err(e),
+        }
     }
 
     /// Opens what is at `path` itself: no link is followed, in no component.
@@ -244,13 +256,19 @@ impl Rootfs {
             .get_or_init(|| Listed::of(&self.mounts, |path| self.find_plain(path)))
     }
 
+    /// `mount` is the root of a mount that we made, so it is private.
+    pub(crate) fn made(&self, mount: BorrowedFd<'_>) {
+        self.made.borrow_mut().extend(mounts::id(mount));
+    }
+
     /// Refuses `place`, which is to be mounted on, where that mount would appear on the host, too.
     ///
     /// # Errors
     /// [`Code::Target`].
     pub(crate) fn check_private(&self, place: BorrowedFd<'_>, path: &Path) -> Result<(), Finding> {
         let id = mounts::id(place).ok_or_else(|| bad_target(path, Errno::EBADF))?;
-        if Some(id) == self.mount || self.listed().is_fresh(id) {
+        let ours = Some(id) == self.mount || self.made.borrow().contains(&id);
+        if ours || self.listed().is_fresh(id) {
             return Ok(());
         }
         match mounts::is_shared(id) {

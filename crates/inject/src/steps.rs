@@ -24,10 +24,13 @@ use crate::{Receipt, loader_cache, view};
 /// How often a mount is looked for that somebody moves away.
 const RETRIES: u32 = 128;
 
-/// Whether an operation found its work done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What an operation did.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Done,
+    /// It was done, in the place of something of the image's that was of no use.
+    Instead(Skipped),
+    /// Its work was done already.
     Present,
 }
 
@@ -47,6 +50,10 @@ pub(crate) fn apply(
         let mark = undo.mark();
         match one(&action.what, sources, root, &mut undo) {
             Ok(Some(Outcome::Done)) => receipt.done += 1,
+            Ok(Some(Outcome::Instead(of))) => {
+                receipt.done += 1;
+                receipt.skipped.push(of);
+            }
             Ok(Some(Outcome::Present)) => receipt.present += 1,
             Ok(None) => {}
             Err(e) if action.required => return Err(e),

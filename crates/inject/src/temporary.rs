@@ -12,9 +12,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag, readlinkat, renameat};
+use nix::fcntl::{OFlag, readlinkat, renameat};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
+use oci_gpu_sys::file::try_lock;
 
 use crate::attach::own;
 use crate::rootfs::{create_entry, entry};
@@ -35,7 +36,7 @@ pub(crate) fn replace_file(
 ) -> Result<(), Errno> {
     let (mut file, temporary) = create(directory)?;
     let errno = |e: std::io::Error| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO));
-    let made = fchmod(&*file, Mode::from_bits_truncate(0o644))
+    let made = fchmod(&file, Mode::from_bits_truncate(0o644))
         .and_then(|()| file.write_all(content).map_err(errno))
         .and_then(|()| renameat(directory, temporary.as_os_str(), directory, name));
     if made.is_err() {
@@ -81,20 +82,22 @@ pub(crate) fn replace_link(
     }
 }
 
-/// A new file under a temporary name, held by us.
-fn create(directory: BorrowedFd<'_>) -> Result<(Flock<File>, OsString), Errno> {
+/// A new file under a temporary name, locked where its file system has locks; where it has none,
+/// nobody can take the file for a leftover either.
+fn create(directory: BorrowedFd<'_>) -> Result<(File, OsString), Errno> {
     let mut name = OsString::from(PREFIX);
     for attempt in 0..ATTEMPTS {
-        match create_entry(directory, &name, 0o600) {
-            Ok(file) => {
-                // Until it was locked, another hook may have taken it for a leftover.
-                let lock = FlockArg::LockExclusiveNonblock;
-                if let Ok(file) = Flock::lock(File::from(file), lock)
-                    && is_named(directory, &name, &*file)
-                {
-                    return Ok((file, name));
+        match create_entry(directory, &name, 0o600).map(File::from) {
+            // Until it was locked, another hook may have taken it for a leftover.
+            Ok(file) if !is_taken(&file) => match is_named(directory, &name, &file) {
+                Ok(true) => return Ok((file, name)),
+                Ok(false) => {}
+                Err(e) => {
+                    remove(directory, &name);
+                    return Err(e);
                 }
-            }
+            },
+            Ok(_) => {}
             Err(Errno::EEXIST) if attempt == 0 => {
                 remove_leftover(directory, &name);
                 continue;
@@ -120,26 +123,34 @@ fn remove_leftover(directory: BorrowedFd<'_>, name: &OsStr) {
     match fstat(&found).map(|s| s.st_mode & SFlag::S_IFMT.bits()) {
         Ok(kind) if kind == SFlag::S_IFREG.bits() => {
             // Held until the name is gone, so that nobody else decides the same.
-            let file = File::open(own(found.as_fd()));
-            let lock = file.map(|f| Flock::lock(f, FlockArg::LockExclusiveNonblock));
-            if let Ok(Ok(file)) = lock
-                && is_named(directory, name, &*file)
+            if let Ok(file) = File::open(own(found.as_fd()))
+                && try_lock(file.as_fd()).is_ok()
+                && is_named(directory, name, &file) == Ok(true)
             {
                 remove(directory, name);
             }
         }
-        _ => remove(directory, name),
+        Ok(_) => remove(directory, name),
+        Err(_) => {}
     }
+}
+
+/// Locks `file`. Returns whether somebody else has.
+fn is_taken(file: &File) -> bool {
+    try_lock(file.as_fd()).is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock)
 }
 
 fn remove(directory: BorrowedFd<'_>, name: &OsStr) {
     let _ = unlinkat(directory, name, UnlinkatFlags::NoRemoveDir);
 }
 
-fn is_named(directory: BorrowedFd<'_>, name: &OsStr, file: impl AsFd) -> bool {
+fn is_named(directory: BorrowedFd<'_>, name: &OsStr, file: impl AsFd) -> Result<bool, Errno> {
     let identity = |fd: BorrowedFd<'_>| fstat(fd).map(|s| Identity::of(&s));
-    let named = entry(directory, name, OFlag::O_PATH).and_then(|found| identity(found.as_fd()));
-    named.is_ok() && named == identity(file.as_fd())
+    match entry(directory, name, OFlag::O_PATH) {
+        Ok(named) => Ok(identity(named.as_fd())? == identity(file.as_fd())?),
+        Err(Errno::ENOENT) => Ok(false),
+        Err(e) => Err(e),
+    }
 }
 
 fn holds(directory: BorrowedFd<'_>, name: &OsStr, points_to: &Path) -> bool {

@@ -66,13 +66,17 @@ pub(crate) fn mount(
         failed(Code::Mount, what, e)
     };
     match by_descriptor(&place, entries, root.label.as_deref()) {
-        Ok(tree) => undo.unmount(tree),
+        Ok(tree) => {
+            root.made(tree.as_fd());
+            undo.unmount(tree);
+        }
         Err(e) if is_unavailable(&e) => {
             classic_tmpfs(place.as_fd(), root.label.as_deref()).map_err(broken)?;
             let tree = open()?;
             undo.unmount(tree.try_clone().map_err(broken)?);
             fill_all(&tree, entries).map_err(broken)?;
             restrict(tree.as_fd(), ATTRIBUTES | attr::RDONLY).map_err(broken)?;
+            root.made(tree.as_fd());
         }
         Err(e) => return Err(broken(e)),
     }

@@ -5,6 +5,7 @@
 //! version that it needs.
 
 pub mod bpf;
+pub mod file;
 pub mod mount;
 pub mod process;
 pub mod seccomp;

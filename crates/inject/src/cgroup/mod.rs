@@ -32,7 +32,8 @@ pub(crate) struct Device {
     pub(crate) minor: u32,
 }
 
-/// Rules that were added, so that they can be taken back.
+/// Rules that were added. Dropped without a call of [`Added::keep`], it takes them back, as far as
+/// the process still may.
 #[derive(Debug, Default)]
 pub(crate) struct Added {
     v1: Option<v1::Added>,
@@ -40,11 +41,19 @@ pub(crate) struct Added {
 }
 
 impl Added {
-    pub(crate) fn undo(self) {
-        if let Some(added) = self.v2 {
+    /// Everything succeeded: the rules stay.
+    pub(crate) fn keep(mut self) {
+        self.v1 = None;
+        self.v2 = None;
+    }
+}
+
+impl Drop for Added {
+    fn drop(&mut self) {
+        if let Some(added) = self.v2.take() {
             added.undo();
         }
-        if let Some(added) = self.v1 {
+        if let Some(added) = self.v1.take() {
             added.undo();
         }
     }
@@ -112,10 +121,7 @@ pub(crate) fn allow(
             receipt.skipped.push(Skipped { what, why });
             Ok(added)
         }
-        Err(Refused::Failed(finding)) => {
-            added.undo();
-            Err(finding)
-        }
+        Err(Refused::Failed(finding)) => Err(finding),
     }
 }
 

@@ -45,12 +45,21 @@ pub(super) fn sweep(
                     continue;
                 }
                 let path = place.join(&entry.name);
-                let path = match entry.is_link {
-                    true => match root.resolve(&path) {
-                        Ok(path) => path,
-                        Err(_) => continue,
-                    },
-                    false => path,
+                let mut refused = |path: &Path, why: String| {
+                    candidates.push(Candidate {
+                        path: root.host_path(path),
+                        evidence: directory.evidence,
+                        accepted: false,
+                        why,
+                    });
+                };
+                let path = match entry.is_link.then(|| root.resolve(&path)) {
+                    None => path,
+                    Some(Ok(path)) => path,
+                    Some(Err(e)) => {
+                        refused(&path, format!("it is a link that leads nowhere: {e}"));
+                        continue;
+                    }
                 };
                 let on_host = root.host_path(&path);
                 if libraries.iter().any(|l| l.path == on_host) {
@@ -58,12 +67,7 @@ pub(super) fn sweep(
                 }
                 match read(root, &path, stem, directory.evidence) {
                     Ok(library) => libraries.push(library),
-                    Err(why) => candidates.push(Candidate {
-                        path: on_host,
-                        evidence: directory.evidence,
-                        accepted: false,
-                        why,
-                    }),
+                    Err(why) => refused(&path, why),
                 }
             }
         }

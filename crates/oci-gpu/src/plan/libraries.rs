@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Action, BindKind, CacheEntry, Operation, Plan};
+use super::{Action, BindKind, CacheEntry, Operation, Plan, Skipped};
 use crate::capability::{Capability, CapabilitySet};
 use crate::container::{ContainerFacts, Libc};
-use crate::driver_files::{BELOW, EXTRA_LINKS, REQUIRED, has_development_link};
+use crate::driver_files::{BELOW, EXTRA_LINKS, REQUIRED, capabilities_of, has_development_link};
 use crate::elf::{Class, Machine};
 use crate::finding::{Code, Finding};
 use crate::inventory::{Inventory, Library};
@@ -54,6 +54,7 @@ pub(super) fn plan(
         plan.skip(library.path.display().to_string(), why);
     }
     required(inventory, grant, facts)?;
+    plan.unusable = unusable(inventory, grant);
     if directories.is_empty() {
         return Ok(None);
     }
@@ -183,6 +184,24 @@ fn is_file_name(soname: &str) -> bool {
         && soname != "."
         && soname != ".."
         && !soname.contains(['/', '\0'])
+}
+
+/// Libraries of the granted capabilities that discovery refused, and no other file of that name is
+/// in their place.
+fn unusable(inventory: &Inventory, grant: &Grant) -> Vec<Skipped> {
+    let suffix = format!(".so.{}", inventory.driver.version);
+    let candidates = inventory.driver.candidates.iter().filter(|c| {
+        let name = c.path.file_name().and_then(|n| n.to_str());
+        let stem = name.and_then(|n| n.strip_suffix(&suffix));
+        let wanted = |stem| capabilities_of(stem).intersects(grant.capabilities);
+        let replaced = |stem| inventory.libraries.iter().any(|l| l.stem == stem);
+        !c.accepted && stem.is_some_and(|stem| wanted(stem) && !replaced(stem))
+    });
+    let told = candidates.map(|c| Skipped {
+        what: c.path.display().to_string(),
+        why: c.why.clone(),
+    });
+    told.collect()
 }
 
 /// A capability without its main library is a container that starts and cannot work.

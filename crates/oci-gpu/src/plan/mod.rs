@@ -22,6 +22,8 @@ pub struct Plan {
     pub actions: Vec<Action>,
     /// What was left out on purpose.
     pub skipped: Vec<Skipped>,
+    /// Files of the driver that were asked for and cannot be used: an administrator should know.
+    pub unusable: Vec<Skipped>,
 }
 
 /// One step of a plan.
