@@ -53,9 +53,50 @@ fn every_row_of_the_support_table_names_a_test() {
     }
 }
 
+/// Each of the hundred hostile cases has one row, which names tests that there are and that speak of
+/// it, or the reason why there is none.
+#[test]
+fn every_hostile_case_has_its_test_or_a_reason() {
+    let text = fs::read_to_string(top().join("docs/hostile-cases.md")).unwrap();
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .filter_map(|l| l.strip_prefix("| ")?.strip_suffix(" |"))
+        .map(|l| l.split(" | ").collect())
+        .filter(|row: &Vec<&str>| row[0] != "number")
+        .collect();
+    let numbers: Vec<String> = rows.iter().map(|row| row[0].to_owned()).collect();
+    let hundred: Vec<String> = (1..=100).map(|n| n.to_string()).collect();
+    assert_eq!(numbers, hundred);
+    for row in rows {
+        let [number, _, _, cell] = row[..] else {
+            panic!("{row:?}");
+        };
+        if cell.starts_with("not run: ") || cell == "no CDI yet" {
+            continue;
+        }
+        for test in cell.split("; ") {
+            let (file, name) = test.split_once(": ").unwrap_or((test, ""));
+            let file = file.trim_matches('`');
+            let path = match file.contains("src/") || file.starts_with("crates/") {
+                true => top().join(file),
+                false => top().join("tests/tests").join(file),
+            };
+            let code = fs::read_to_string(path).unwrap_or_else(|e| panic!("{row:?}: {file}: {e}"));
+            let there = name.is_empty() || code.contains(&format!("fn {name}("));
+            assert!(there, "{row:?}: {name}");
+            // Tables and messages have the number.
+            let words = code.split(|c: char| !c.is_ascii_digit());
+            let speaks = !file.starts_with("hostile_") || words.into_iter().any(|w| w == number);
+            assert!(speaks, "{row:?}: {file} does not speak of it");
+        }
+    }
+}
+
 #[test]
 fn links_between_documents_lead_somewhere() {
-    let mut documents = vec![top().join("README.md"), top().join("CONTRIBUTING.md")];
+    let mut documents: Vec<PathBuf> = ["README.md", "CONTRIBUTING.md", "THREAT_MODEL.md"]
+        .map(|name| top().join(name))
+        .into();
     documents.extend(
         fs::read_dir(top().join("docs"))
             .unwrap()

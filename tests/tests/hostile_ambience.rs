@@ -153,6 +153,23 @@ const ENVIRONMENT: &[Case] = &[
         Works(|_| Ok(())),
     )
     .in_every_stage(),
+    case(
+        "81",
+        "the container's seccomp profile forbids what the hook calls",
+        |site| {
+            site.edit = Some(Box::new(|config| {
+                config["linux"]["seccomp"] = serde_json::json!({
+                    "defaultAction": "SCMP_ACT_ALLOW",
+                    "architectures": ["SCMP_ARCH_X86_64"],
+                    "syscalls": [{"action": "SCMP_ACT_ERRNO", "names": ["openat2", "open_tree",
+                        "move_mount", "mount", "mount_setattr", "setns", "symlinkat", "mkdirat"]}]
+                });
+            }));
+            Ok(())
+        },
+        Works(|_| Ok(())),
+    )
+    .in_every_stage(),
 ];
 
 #[test]

@@ -477,6 +477,7 @@ fn roots_that_are_no_containers() {
             "layer",
             &["OG0601", "/proc of config.json is not mounted in"],
         ),
+        // 22, too: terminals would obey these.
         ("rootfs\u{1b}[31m\n\0", &["OG0102", "NUL"]),
         ("rootfs\u{1b}[31m\n", &["OG0601", "\\u{1b}[31m\\n"]),
     ];

@@ -82,7 +82,7 @@ fn processes_of_others() {
     scene.host.assert_untouched().unwrap();
 }
 
-/// The hook registered for another stage than it is told: in createContainer it must be in the
+/// 62: the hook registered for another stage than it is told: in createContainer it must be in the
 /// container's mount namespace, and is in the host's.
 #[test]
 fn the_wrong_stage() {
