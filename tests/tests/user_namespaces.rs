@@ -171,3 +171,65 @@ fn rootless(config: &mut serde_json::Value) {
         }
     }
 }
+
+/// Once it has joined the container's user namespace the hook is that namespace's root and no more:
+/// a failure inside cannot be written to the host's log, which belongs to the host's root.
+#[test]
+fn inside_a_user_namespace_the_hook_is_its_root_only() {
+    let host = GpuHost::new("debian-8").unwrap();
+    let runtime = Runtime::runc(CgroupMode::V1).unwrap();
+    for own_namespace in [false, true] {
+        let mut bundle = host
+            .bundle(Kind::Bookworm, &["NVIDIA_VISIBLE_DEVICES=1"])
+            .unwrap();
+        let taken = bundle
+            .rootfs
+            .on_host("/usr/lib/x86_64-linux-gnu/libcuda.so.550.163.01");
+        std::fs::create_dir(taken).unwrap();
+        if own_namespace {
+            bundle.rootfs.give_to(FIRST_ID).unwrap();
+            bundle.user_namespace = Some(FIRST_ID);
+        }
+        let output = host
+            .try_run(&runtime, &mut bundle, Stage::CreateRuntime)
+            .unwrap();
+        assert!(output.stderr.contains("OG0602"), "{output}");
+        assert_eq!(
+            host.log().contains("OG0602"),
+            !own_namespace,
+            "{own_namespace}: {}",
+            host.log()
+        );
+        host.assert_untouched().unwrap();
+    }
+}
+
+/// A container with CAP_SYS_ADMIN in its user namespace may take the read-only flag off a mount;
+/// the host's file is still not its to write.
+#[test]
+fn a_remounted_file_stays_the_hosts() {
+    let host = GpuHost::new("debian-8").unwrap();
+    let runtime = Runtime::runc(CgroupMode::V1).unwrap();
+    let mut bundle = host
+        .bundle(Kind::Bookworm, &["NVIDIA_VISIBLE_DEVICES=1"])
+        .unwrap();
+    std::fs::copy("/bin/busybox", bundle.rootfs.on_host("/busybox")).unwrap();
+    bundle.rootfs.give_to(FIRST_ID).unwrap();
+    bundle.user_namespace = Some(FIRST_ID);
+    bundle
+        .capabilities
+        .extend(["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"]);
+    let library = "/usr/lib/x86_64-linux-gnu/libcuda.so.550.163.01";
+    let script = format!(
+        "/busybox mount -o remount,bind,rw none {library}; echo remount $?; \
+         echo changed > {library}; echo write $?; /busybox umount {library}; echo umount $?"
+    );
+    bundle.args = ["/busybox", "sh", "-c", &script].map(str::to_owned).into();
+    let output = host
+        .try_run(&runtime, &mut bundle, Stage::CreateRuntime)
+        .unwrap();
+    assert!(output.success(), "{output}");
+    assert!(output.stdout.contains("write 1"), "{output}");
+    println!("{}", output.stdout);
+    host.assert_untouched().unwrap();
+}
