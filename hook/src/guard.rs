@@ -113,13 +113,17 @@ impl Guard {
     }
 
     /// Raises the number of files that may be open to the most that is allowed: every mounted file
-    /// is one until the end. What fails for want of it says so.
+    /// is one until the end; and that of locked memory, as far as allowed. What fails for want of
+    /// either says so.
     pub(crate) fn raise_limits(&self) {
         if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
             && soft < hard
         {
             let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
         }
+        // Before Linux 5.11 device programs count as locked memory.
+        let without_limit = nix::sys::resource::RLIM_INFINITY;
+        let _ = setrlimit(Resource::RLIMIT_MEMLOCK, without_limit, without_limit);
     }
 }
 

@@ -92,6 +92,27 @@ fn every_hostile_case_has_its_test_or_a_reason() {
     }
 }
 
+/// The threat model's claims point at tests that exist.
+#[test]
+fn the_threat_model_names_files_that_exist() {
+    let text = fs::read_to_string(top().join("THREAT_MODEL.md")).unwrap();
+    let mut named = 0;
+    for word in
+        text.split(|c: char| c.is_whitespace() || matches!(c, '`' | ',' | ';' | '|' | '(' | ')'))
+    {
+        let place = match word {
+            w if w.starts_with("crates/") || w.starts_with("fixtures/") => {
+                top().join(w.trim_end_matches('.'))
+            }
+            w if w.ends_with(".rs") => top().join("tests/tests").join(w),
+            _ => continue,
+        };
+        named += 1;
+        assert!(place.exists(), "{word}: {}", place.display());
+    }
+    assert!(named > 15, "{named}");
+}
+
 #[test]
 fn links_between_documents_lead_somewhere() {
     let mut documents: Vec<PathBuf> = ["README.md", "CONTRIBUTING.md", "THREAT_MODEL.md"]

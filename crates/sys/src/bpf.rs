@@ -11,6 +11,7 @@ use crate::{check, owned};
 
 const PROG_LOAD: libc::c_long = 5;
 const PROG_ATTACH: libc::c_long = 8;
+const PROG_DETACH: libc::c_long = 9;
 const PROG_GET_FD_BY_ID: libc::c_long = 13;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const PROG_QUERY: libc::c_long = 16;
@@ -195,4 +196,19 @@ pub fn attach_device_program(
         replace_bpf_fd: old.map_or(0, raw),
     };
     bpf(PROG_ATTACH, &mut attach).map(|_| ())
+}
+
+/// Takes a device program off a control group (BPF_PROG_DETACH).
+///
+/// # Errors
+/// `ENOENT` where it is not attached, `EPERM` without CAP_NET_ADMIN.
+pub fn detach_device_program(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attach = Attach {
+        target_fd: raw(cgroup),
+        attach_bpf_fd: raw(program),
+        attach_type: ATTACH_TYPE_CGROUP_DEVICE,
+        attach_flags: 0,
+        replace_bpf_fd: 0,
+    };
+    bpf(PROG_DETACH, &mut attach).map(|_| ())
 }

@@ -80,12 +80,27 @@ impl Added {
         Ok(())
     }
 
-    /// Only groups that allow several programs name the one to replace; in others a new program
-    /// takes the only place.
+    /// Puts `new` in the place of `old`. Only groups that allow several programs name the one to
+    /// replace; in others a new program takes the only place.
     fn attach(&self, new: &OwnedFd, old: &OwnedFd) -> std::io::Result<()> {
-        let several = self.flags & bpf::ALLOW_MULTI != 0;
-        let replaced = several.then(|| old.as_fd());
-        bpf::attach_device_program(self.group.as_fd(), new.as_fd(), replaced, self.flags)
+        let group = self.group.as_fd();
+        if self.flags & bpf::ALLOW_MULTI == 0 {
+            return bpf::attach_device_program(group, new.as_fd(), None, self.flags);
+        }
+        match bpf::attach_device_program(group, new.as_fd(), Some(old.as_fd()), self.flags) {
+            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => self.attach_beside(new, old),
+            other => other,
+        }
+    }
+
+    /// Before Linux 5.6, which has no exchange: both are attached for a moment, in which both must
+    /// say yes, so that nothing is open that the old one keeps shut.
+    fn attach_beside(&self, new: &OwnedFd, old: &OwnedFd) -> std::io::Result<()> {
+        let group = self.group.as_fd();
+        bpf::attach_device_program(group, new.as_fd(), None, self.flags)?;
+        bpf::detach_device_program(group, old.as_fd()).inspect_err(|_| {
+            let _ = bpf::detach_device_program(group, new.as_fd());
+        })
     }
 
     pub(super) fn undo(self) {
@@ -111,4 +126,89 @@ fn too_many(devices: usize) -> Refused {
         format!("{devices} devices are too many for one device program"),
         "ask for fewer devices",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::find;
+    use super::*;
+    use nix::fcntl::{OFlag, openat};
+    use nix::sys::stat::{Mode, mkdirat};
+    use nix::unistd::{UnlinkatFlags, unlinkat};
+
+    /// `r0 = 0; exit`: no to everything.
+    const DENY: [u64; 2] = [0xb7, 0x95];
+
+    fn program() -> OwnedFd {
+        bpf::load_device_program(&DENY, LICENSE, &mut []).unwrap()
+    }
+
+    /// A control group of its own, without processes.
+    fn with_group(name: &str, work: impl FnOnce(OwnedFd)) {
+        let Ok(root) = find::v2(std::path::Path::new("/")) else {
+            println!("SKIP {name}: no cgroup2 hierarchy, or no privilege to use it");
+            return;
+        };
+        let name = format!("oci-gpu-{name}-{}", std::process::id());
+        if let Err(e) = mkdirat(&root, name.as_str(), Mode::from_bits_truncate(0o755)) {
+            println!("SKIP {name}: make a control group: {e}");
+            return;
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+        work(openat(&root, name.as_str(), flags, Mode::empty()).unwrap());
+        unlinkat(&root, name.as_str(), UnlinkatFlags::RemoveDir).unwrap();
+    }
+
+    fn attached(group: &OwnedFd) -> Vec<Vec<u64>> {
+        let (ids, _) = bpf::device_programs(group.as_fd()).unwrap();
+        let body = |id: &u32| bpf::instructions(bpf::program_by_id(*id).unwrap().as_fd()).unwrap();
+        ids.iter().map(body).collect()
+    }
+
+    #[test]
+    fn programs_are_exchanged_once_and_back() {
+        with_group("exchange", |group| {
+            bpf::attach_device_program(group.as_fd(), program().as_fd(), None, bpf::ALLOW_MULTI)
+                .unwrap();
+            let devices = [Device {
+                major: 195,
+                minor: 0,
+            }];
+            let added = allow(group.try_clone().unwrap(), &devices)
+                .unwrap()
+                .unwrap();
+            let [merged] = &attached(&group)[..] else {
+                panic!("not one program")
+            };
+            assert!(merged.ends_with(&DENY) && merged.len() > DENY.len());
+            assert!(
+                allow(group.try_clone().unwrap(), &devices)
+                    .unwrap()
+                    .is_none()
+            );
+            added.undo();
+            assert_eq!(attached(&group), [DENY]);
+        });
+    }
+
+    #[test]
+    fn without_an_exchange_the_new_one_comes_before_the_old_one_goes() {
+        with_group("beside", |group| {
+            let old = program();
+            bpf::attach_device_program(group.as_fd(), old.as_fd(), None, bpf::ALLOW_MULTI).unwrap();
+            let yes = bpf::load_device_program(&[0x1_0000_00b7, 0x95], LICENSE, &mut []).unwrap();
+            let added = Added {
+                group: group.try_clone().unwrap(),
+                flags: bpf::ALLOW_MULTI,
+                exchanged: Vec::new(),
+            };
+            added.attach_beside(&yes, &old).unwrap();
+            assert_eq!(attached(&group), [[0x1_0000_00b7, 0x95]]);
+            assert!(
+                added.attach_beside(&old, &program()).is_err(),
+                "one that is not attached"
+            );
+            assert_eq!(attached(&group), [[0x1_0000_00b7, 0x95]]);
+        });
+    }
 }
