@@ -18,7 +18,8 @@ use oci_gpu::finding::{Code, Finding};
 
 use crate::attach::is_unavailable;
 use crate::fail::failed;
-use crate::rootfs::{Rootfs, bad_target};
+use crate::rootfs::Rootfs;
+use crate::target::bad_target;
 
 const PROC_MAGIC: FsType = FsType(libc::PROC_SUPER_MAGIC);
 

@@ -35,6 +35,7 @@ mod resolve;
 mod rootfs;
 mod sources;
 mod steps;
+mod target;
 mod temporary;
 mod undo;
 mod view;

@@ -16,8 +16,9 @@ use oci_gpu::ldcache::{self, Cache, Entry};
 use oci_gpu::plan::{CacheEntry, Skipped};
 
 use crate::fail::failed;
-use crate::rootfs::{CreateError, Rootfs};
+use crate::rootfs::Rootfs;
 use crate::steps::Outcome;
+use crate::target::CreateError;
 use crate::temporary::replace_file;
 use crate::undo::Undo;
 

@@ -15,8 +15,9 @@ use oci_gpu::plan::{Operation, Plan, Skipped};
 
 use crate::attach::{Attached, attach, restrict};
 use crate::fail::failed;
-use crate::rootfs::{CreateError, Directory, Rootfs, bad_target, create_entry, entry};
+use crate::rootfs::{Directory, Rootfs};
 use crate::sources::{Identity, Source, Sources};
+use crate::target::{CreateError, bad_target, create_entry, entry};
 use crate::temporary::replace_link;
 use crate::undo::Undo;
 use crate::{Receipt, loader_cache, view};

@@ -18,8 +18,8 @@ use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 use oci_gpu_sys::file::try_lock;
 
 use crate::attach::own;
-use crate::rootfs::{create_entry, entry};
 use crate::sources::Identity;
+use crate::target::{create_entry, entry};
 
 /// What temporary names begin with.
 pub(crate) const PREFIX: &str = ".oci-gpu.tmp";

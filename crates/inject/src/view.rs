@@ -18,8 +18,9 @@ use oci_gpu_sys::mount::{attr, move_mount, new_filesystem, set_attributes};
 use crate::attach::{classic_tmpfs, is_unavailable, restrict};
 use crate::fail::failed;
 use crate::loader_cache::read_bounded;
-use crate::rootfs::{Rootfs, bad_target, entry};
+use crate::rootfs::Rootfs;
 use crate::steps::Outcome;
+use crate::target::{bad_target, entry};
 use crate::undo::Undo;
 
 const OPTIONS: &[(&CStr, Option<&CStr>)] = &[(c"mode", Some(c"0555")), (c"size", Some(c"1m"))];

@@ -15,7 +15,7 @@ use super::attack::Attack;
 use super::tally::{Outcome, Tally};
 use super::{ATTACKERS, Setting, boxed, is_root, naive, race, until_escape};
 use crate::resolve::{Scope, resolve};
-use crate::rootfs::{create_entry, entry};
+use crate::target::{create_entry, entry};
 
 /// What errors a lookup may end in, with openat2 and step by step. A name that is gone is ENOENT,
 /// and so is a link out, which leads to nothing inside.
