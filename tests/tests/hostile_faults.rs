@@ -98,6 +98,11 @@ impl Faults {
         let log = self.scene.host.log();
         self.scene.host.assert_untouched().unwrap();
         if output.status.success() {
+            // It is a good one, which is not replaced because it could not be read once.
+            assert!(
+                !log.contains("the image's own /etc/ld.so.cache"),
+                "{what}: {log}"
+            );
             let told = log.contains(" left out ");
             // Without a library the cache is another one.
             let counts = |line: &&String| !(told && line.starts_with("ld.so.cache holds"));
@@ -107,6 +112,11 @@ impl Faults {
             // An optional file that discovery does not see cannot be told from one that is not there.
             let silent = |line: &&&String| line.contains(".so") || line.contains("/dev/nvidia");
             let lost: Vec<_> = missing.iter().filter(silent).collect();
+            // It is a good one, which is not replaced because it could not be read once.
+            assert!(
+                !log.contains("the image's own /etc/ld.so.cache"),
+                "{what}: {log}"
+            );
             let told = log.contains(" left out ");
             assert!(
                 lost.is_empty() || told,
