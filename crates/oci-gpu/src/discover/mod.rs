@@ -11,6 +11,7 @@
 //! | which GPUs? | /proc/driver/nvidia/gpus/*/information, in PCI order ([`gpus`]) |
 //! | which nodes, with which numbers? | majors of /proc/devices, minors of the driver's own files ([`nodes`]) |
 
+mod directories;
 mod files;
 mod gpus;
 mod libraries;
@@ -20,8 +21,8 @@ pub mod proc_driver;
 mod userland;
 mod version;
 
+pub use directories::DIRECTORIES;
 pub use nodes::Majors;
-pub use userland::DIRECTORIES;
 
 use std::path::{Path, PathBuf};
 

@@ -4,7 +4,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::{DRIVER_READY, field, unreadable, userland};
+use super::{DRIVER_READY, directories, field, unreadable};
 use crate::finding::Finding;
 use crate::host::Host;
 use crate::inventory::{ControlNode, ControlRole, DeviceNode, ImexChannel, NodeOwner, NodeState};
@@ -97,7 +97,7 @@ fn dev_root(host: &Host) -> PathBuf {
     let ready = ready.unwrap_or_default();
     let ready = field(&ready, "NVIDIA_DEV_ROOT=").filter(|root| root.starts_with('/'));
     let roots = host.driver_root().into_iter().chain(ready.map(Path::new));
-    let mut roots = roots.chain(userland::DRIVER_ROOTS.map(Path::new));
+    let mut roots = roots.chain(directories::DRIVER_ROOTS.map(Path::new));
     roots
         .find(|root| has_nodes(root))
         .map_or(own, Path::to_path_buf)
