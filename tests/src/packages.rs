@@ -4,43 +4,50 @@ use std::process::Command;
 
 use crate::error::{Context, Result};
 
-/// Installed by `cargo xtask test` where they are missing. What comes from other Debian releases
-/// (C libraries, newer runtimes, driver files) is not here: [`crate::debs`] unpacks that beside
-/// the system.
-pub const NEEDED: &[&str] = &[
-    "apt",             // other packages
-    "busybox-static",  // virtual machines' shell
-    "cpio",            // their root
-    "crun",            // runtime under test
-    "dpkg",            // unpacks packages
-    "e2fsprogs",       // chattr, for immutable directories
-    "gcc",             // the probe
-    "libc6-dev",       // the probe's headers
-    "podman",          // engine under test
-    "qemu-system-x86", // virtual machines
-    "patchelf",        // runtimes of newer releases with the C library of theirs
-    "runc",            // runtime under test
-    "strace",          // what the hook calls, and errors in these calls
-    "util-linux",      // unshare
+/// What containers with the probe in them need: for `cargo xtask demo` and `bench`. What comes from
+/// other Debian releases (C libraries, newer runtimes, driver files) is not here: [`crate::debs`]
+/// unpacks that beside the system.
+pub const CONTAINERS: &[&str] = &[
+    "apt",        // other packages
+    "crun",       // runtime under test
+    "dpkg",       // unpacks packages
+    "gcc",        // the probe
+    "libc6-dev",  // the probe's headers
+    "runc",       // runtime under test
+    "util-linux", // unshare
 ];
 
-/// Those of [`NEEDED`] that are not installed.
+/// What the tests need beside [`CONTAINERS`].
+pub const TESTS: &[&str] = &[
+    "busybox-static",  // virtual machines' shell
+    "cpio",            // their root
+    "e2fsprogs",       // chattr, for immutable directories
+    "patchelf",        // runtimes of newer releases with the C library of theirs
+    "podman",          // engine under test
+    "qemu-system-x86", // virtual machines
+    "strace",          // what the hook calls, and errors in these calls
+];
+
+/// Those of `packages` that are not installed.
 ///
 /// # Errors
 /// Where dpkg-query(1) cannot be run: this is no Debian system.
-pub fn missing() -> Result<Vec<&'static str>> {
+pub fn missing(packages: &[&'static str]) -> Result<Vec<&'static str>> {
     // It exits with 1 where it does not know one of the names, and lists the others.
     let output = Command::new("dpkg-query")
         .args(["--show", "--showformat", "${Package} ${db:Status-Abbrev}\n"])
-        .args(NEEDED)
+        .args(packages)
         .output()
         .during("run dpkg-query")?;
-    Ok(not_installed(&String::from_utf8_lossy(&output.stdout)))
+    Ok(not_installed(
+        packages,
+        &String::from_utf8_lossy(&output.stdout),
+    ))
 }
 
-fn not_installed(list: &str) -> Vec<&'static str> {
+fn not_installed(packages: &[&'static str], list: &str) -> Vec<&'static str> {
     let installed = |name: &&str| list.lines().any(|line| line.trim() == format!("{name} ii"));
-    NEEDED
+    packages
         .iter()
         .copied()
         .filter(|name| !installed(name))
@@ -53,15 +60,8 @@ mod tests {
 
     #[test]
     fn only_installed_packages_count() {
-        let state = |name: &str| match name {
-            "crun" => "un",
-            "runc" => "rc",
-            _ => "ii",
-        };
-        let known = NEEDED.iter().filter(|name| **name != "patchelf");
-        let list: String = known
-            .map(|name| format!("{name} {} \n", state(name)))
-            .collect();
-        assert_eq!(not_installed(&list), ["crun", "patchelf", "runc"]);
+        let list = "apt ii \ncrun un \nrunc rc \ndpkg ii \n";
+        let packages = ["apt", "crun", "runc", "dpkg", "gcc"];
+        assert_eq!(not_installed(&packages, list), ["crun", "runc", "gcc"]);
     }
 }

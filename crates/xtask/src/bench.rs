@@ -12,6 +12,7 @@ use oci_gpu_sim::HostSpec;
 use oci_gpu_tests::binaries;
 use oci_gpu_tests::debs::Debs;
 use oci_gpu_tests::error::{Context, Error, Result};
+use oci_gpu_tests::packages::CONTAINERS;
 use oci_gpu_tests::rootfs::{Kind, image};
 use oci_gpu_tests::scratch::Scratch;
 
@@ -33,7 +34,7 @@ const CASES: &[(&str, &str, &str)] = &[
 
 pub(crate) fn run() -> Result<()> {
     packages::need_root("the benchmark")?;
-    packages::install()?;
+    packages::install(CONTAINERS)?;
     let (hook, floor_program) = (binaries::hook()?, binaries::floor()?);
     let scratch = Scratch::new()?;
     let host = scratch.path().join("host");

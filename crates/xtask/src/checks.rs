@@ -6,12 +6,14 @@ use std::time::Instant;
 use oci_gpu_tests::error::{Context, Error, Result};
 use oci_gpu_tests::{binaries, skip};
 
+use oci_gpu_tests::packages::{CONTAINERS, TESTS};
+
 use crate::packages;
 
 pub(crate) fn run() -> Result<()> {
     let begin = Instant::now();
     packages::need_root("the test suite")?;
-    packages::install()?;
+    packages::install(&[CONTAINERS, TESTS].concat())?;
     let _ = std::fs::remove_file(skip::file()?);
     step("formatting", &["fmt", "--all", "--check"])?;
     step(

@@ -9,6 +9,7 @@ use oci_gpu_sim::HostSpec;
 use oci_gpu_tests::bundle::{Bundle, Hook, Stage};
 use oci_gpu_tests::debs::Debs;
 use oci_gpu_tests::error::{Context, Result};
+use oci_gpu_tests::packages::CONTAINERS;
 use oci_gpu_tests::probe::{Loaded, Probe, Report};
 use oci_gpu_tests::rootfs::{Kind, Rootfs};
 use oci_gpu_tests::runtime::{CgroupMode, Runtime};
@@ -24,7 +25,7 @@ fn request(gpus: usize) -> &'static str {
 
 pub(crate) fn run() -> Result<()> {
     packages::need_root("the demonstration")?;
-    packages::install()?;
+    packages::install(CONTAINERS)?;
     println!("building the hook");
     let hook = binaries::hook()?;
     let scratch = Scratch::new()?;

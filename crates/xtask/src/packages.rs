@@ -5,12 +5,12 @@ use std::process::Command;
 use oci_gpu_tests::error::{Error, Result, run};
 use oci_gpu_tests::packages;
 
-/// Installs what is missing where the caller is root, and says what is missing otherwise.
+/// Installs what is missing of `wanted` where the caller is root, and says what is missing otherwise.
 ///
 /// # Errors
 /// What is missing and how to install it.
-pub(crate) fn install() -> Result<()> {
-    let missing = packages::missing()?;
+pub(crate) fn install(wanted: &[&'static str]) -> Result<()> {
+    let missing = packages::missing(wanted)?;
     if missing.is_empty() {
         return Ok(());
     }
