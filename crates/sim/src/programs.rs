@@ -112,7 +112,13 @@ pub(crate) fn create(
             Home::Sbin => &directories.sbin,
             Home::Alternative | Home::Bin => &directories.bin,
         };
-        tree.program(&format!("{root}{directory}/{name}"), &bytes)?;
+        let path = format!("{root}{directory}/{name}");
+        tree.program(&path, &bytes)?;
+        if spec.layout == Layout::Microvm && *name == "nvidia-smi" {
+            // As seen on such a host: the directory is on nobody's PATH.
+            let script = format!("#!/bin/sh\nexec {path} \"$@\"\n");
+            tree.program("/usr/bin/nvidia-smi", script.as_bytes())?;
+        }
     }
     Ok(())
 }

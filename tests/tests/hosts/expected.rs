@@ -164,7 +164,14 @@ pub(crate) fn expected(host: &str) -> Outcome {
             smi: "/usr/local/nvidia/bin/nvidia-smi",
             firmware: "/lib/firmware/nvidia",
             evidence: Evidence::WellKnown,
-            refused: &[NO_CACHE],
+            refused: &[
+                NO_CACHE,
+                (
+                    "directory of programs",
+                    "/usr/bin/nvidia-smi",
+                    "it is no ELF file, but a script or something else",
+                ),
+            ],
             ..RUN
         }),
         "nixos-1" => Finds(Found {

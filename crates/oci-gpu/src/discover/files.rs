@@ -1,5 +1,6 @@
 //! Programs, firmware, sockets and configuration of the driver.
 
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::Scope;
@@ -7,7 +8,7 @@ use super::userland::Directory;
 use crate::capability::Capability;
 use crate::driver_files::{BINARIES, CONFIGS, SOCKETS};
 use crate::host::{Host, Root};
-use crate::inventory::{DriverFile, FileKind};
+use crate::inventory::{Candidate, DriverFile, FileKind};
 
 /// Where drivers put programs.
 const BINARY_DIRS: [&str; 10] = [
@@ -30,6 +31,7 @@ pub(super) fn find(
     libraries: &[Directory],
     version: &str,
     scope: &Scope,
+    candidates: &mut Vec<Candidate>,
 ) -> Vec<DriverFile> {
     let mut files = Vec::new();
     // A driver that lies in one directory of its own has its programs beside the libraries.
@@ -44,8 +46,10 @@ pub(super) fn find(
         }
     }
     for (name, capability) in BINARIES.iter().filter(|(_, c)| scope.has(*c)) {
-        let hit = places.iter().find_map(|d| root.resolve(&d.join(name)).ok());
-        if let Some(path) = hit {
+        let found = places
+            .iter()
+            .filter_map(|d| root.resolve(&d.join(name)).ok());
+        if let Some(path) = first_program(root, found, candidates) {
             let target = Path::new("/usr/bin").join(name);
             files.push(file(root, FileKind::Binary, &path, target, *capability));
         }
@@ -73,6 +77,38 @@ pub(super) fn find(
         }
     }
     files
+}
+
+/// The first of `found` that is the program itself. Some hosts have a script of its name first,
+/// which starts it where it lies on the host: in a container that leads nowhere.
+fn first_program(
+    root: &Root,
+    mut found: impl Iterator<Item = PathBuf>,
+    candidates: &mut Vec<Candidate>,
+) -> Option<PathBuf> {
+    found.find(|path| {
+        let why = match is_elf(root, path) {
+            Ok(true) => return true,
+            Ok(false) => "it is no ELF file, but a script or something else".to_owned(),
+            Err(e) => e.to_string(),
+        };
+        candidates.push(Candidate {
+            path: root.host_path(path),
+            evidence: "directory of programs",
+            accepted: false,
+            why,
+        });
+        false
+    })
+}
+
+fn is_elf(root: &Root, path: &Path) -> io::Result<bool> {
+    let mut magic = [0; 4];
+    match root.open_resolved(path)?.read_exact(&mut magic) {
+        Ok(()) => Ok(magic == *b"\x7fELF"),
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(e) => Err(e),
+    }
 }
 
 /// GSP firmware of the version, below the directories that the kernel's loader searches: the

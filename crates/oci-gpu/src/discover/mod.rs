@@ -105,7 +105,14 @@ pub fn discover_within(host: &Host, scope: &Scope) -> Result<Inventory, Discover
         scope,
         &mut candidates,
     );
-    let files = files::find(host, &user.root, &user.directories, &kernel.version, scope);
+    let files = files::find(
+        host,
+        &user.root,
+        &user.directories,
+        &kernel.version,
+        scope,
+        &mut candidates,
+    );
     let imex_channels = match scope.imex_channels {
         true => nodes::imex_channels(&nodes),
         false => Vec::new(),
