@@ -81,6 +81,19 @@ const VOLUMES: &[Case] = &[
     .in_every_stage(),
     case(
         "29",
+        "by a link of the image, a volume in memory lies on /dev",
+        |site| {
+            site.link("/link", "dev")?;
+            let source = site.outside.join("dir");
+            let memory = format!("mount -t tmpfs tmpfs '{}'", source.display());
+            site.runtime.prepare.push(memory);
+            site.volume(&source, "/link", &[])
+        },
+        Refused(&["OG0602", "/dev/nvidiactl", "lies on a volume"]),
+    )
+    .in_every_stage(),
+    case(
+        "29",
         "the host's /proc is a volume on /proc",
         |site| site.volume(Path::new("/proc"), "/proc", &[]),
         RuntimeDecides,

@@ -24,17 +24,30 @@ use crate::loader_cache::read_bounded;
 pub(crate) struct Listed(HashSet<u64>);
 
 impl Listed {
-    /// Looks each of `mounts` up with `find`, which follows no link: an image, or somebody who
-    /// renames, must not have a volume taken for one of them. A later one that lies on an earlier
-    /// one has its place.
-    pub(crate) fn of(mounts: &[Mount], find: impl Fn(&Path) -> Result<OwnedFd, Errno>) -> Listed {
+    /// Looks each of `mounts` up: one of them with `plain`, which follows no link, for an image, or
+    /// somebody who renames, must not have a volume taken for one of them. A later one that lies on
+    /// an earlier one has its place, and a volume does so by a link of the image, too: there `led`
+    /// follows links as runtimes do. Where a volume's place cannot be told, nothing is believed.
+    pub(crate) fn of(
+        mounts: &[Mount],
+        plain: impl Fn(&Path) -> Result<OwnedFd, Errno>,
+        led: impl Fn(&Path) -> Result<OwnedFd, Errno>,
+    ) -> Listed {
         let mut fresh = HashSet::new();
         for mount in mounts {
-            let Some((place, id)) = find(&mount.destination)
-                .ok()
-                .and_then(|place| id(place.as_fd()).map(|id| (place, id)))
-            else {
-                continue;
+            let found = match plain(&mount.destination) {
+                Err(_) if !mount.fresh => led(&mount.destination),
+                other => other,
+            };
+            let place = match found {
+                Ok(place) => place,
+                // Another mount lies on its place, or on the way there.
+                Err(Errno::ENOENT | Errno::ENOTDIR) => continue,
+                Err(_) if mount.fresh => continue,
+                Err(_) => return Listed(HashSet::new()),
+            };
+            let Some(id) = id(place.as_fd()) else {
+                return Listed(HashSet::new());
             };
             let is_fresh = mount.fresh && is_in_memory(&place) && is_root(&place);
             match is_fresh {

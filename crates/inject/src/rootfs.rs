@@ -253,8 +253,10 @@ impl Rootfs {
     }
 
     fn listed(&self) -> &Listed {
-        self.listed
-            .get_or_init(|| Listed::of(&self.mounts, |path| self.find_plain(path)))
+        self.listed.get_or_init(|| {
+            let led = |path: &Path| self.find(path, OFlag::O_PATH);
+            Listed::of(&self.mounts, |path| self.find_plain(path), led)
+        })
     }
 
     /// `mount` is the root of a mount that we made, so it is private.
