@@ -93,3 +93,27 @@ fn command_line(package: &str) -> String {
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
+
+/// One file that needs no other, small enough to be read into memory at each start.
+#[test]
+fn the_hook_is_static_and_small() {
+    let path = oci_gpu_tests::binaries::hook().unwrap();
+    let file = std::fs::File::open(&path).unwrap();
+    let size = file.metadata().unwrap().len();
+    assert!(size < 2 << 20, "{size} bytes");
+    let facts = oci_gpu::elf::read(&file).unwrap();
+    assert!(facts.needed.is_empty(), "{facts:?}");
+    let content = std::fs::read(&path).unwrap();
+    assert_eq!(interpreter(&content), None, "it names a loader");
+}
+
+/// The program's PT_INTERP segment (elf(5)), by the 64-bit program headers.
+fn interpreter(content: &[u8]) -> Option<&[u8]> {
+    let word = |at: usize| u64::from_le_bytes(content[at..at + 8].try_into().unwrap()) as usize;
+    let half = |at: usize| usize::from(u16::from_le_bytes([content[at], content[at + 1]]));
+    let (table, size, count) = (word(32), half(54), half(56));
+    (0..count).map(|i| table + i * size).find_map(|header| {
+        let kind = u32::from_le_bytes(content[header..header + 4].try_into().unwrap());
+        (kind == 3).then(|| &content[word(header + 8)..word(header + 8) + word(header + 32)])
+    })
+}
