@@ -128,6 +128,46 @@ fn a_later_ldconfig_in_the_container_keeps_the_libraries() {
     }
 }
 
+/// `ldconfig -p` in the container names every library, at the place where it is.
+#[test]
+fn ldconfig_in_the_container_agrees() {
+    let host = GpuHost::new("run-8").unwrap();
+    let env = ["NVIDIA_VISIBLE_DEVICES=0"];
+    let runtimes = [
+        Runtime::runc(CgroupMode::V1).unwrap(),
+        Runtime::crun(CgroupMode::V1).unwrap(),
+    ];
+    for (kind, directory) in [
+        (Kind::Bullseye, "/usr/lib/x86_64-linux-gnu"),
+        (Kind::Bookworm, "/usr/lib/x86_64-linux-gnu"),
+        (Kind::Trixie, "/usr/lib/x86_64-linux-gnu"),
+        (Kind::Lib64, "/usr/lib64"),
+    ] {
+        for (runtime, stage) in runtimes.iter().flat_map(|r| STAGES.map(|s| (r, s))) {
+            let what = format!("{kind:?}, {runtime}, {}", stage.name());
+            let mut bundle = host.bundle(kind, &env).unwrap();
+            let ldconfig = ["/usr/sbin/ldconfig", "/sbin/ldconfig"];
+            let found = ldconfig.iter().find(|p| bundle.rootfs.on_host(p).exists());
+            bundle.args = vec![(*found.unwrap()).to_owned(), "-p".to_owned()];
+            let output = host.try_run(runtime, &mut bundle, stage).unwrap();
+            assert!(output.success(), "{what}: {output}");
+            for (soname, file) in [
+                ("libcuda.so.1", "libcuda"),
+                ("libcuda.so", "libcuda"),
+                ("libnvidia-ml.so.1", "libnvidia-ml"),
+            ] {
+                let line =
+                    format!("\t{soname} (libc6,x86-64) => {directory}/{file}.so.{VERSION}\n");
+                assert!(
+                    output.stdout.contains(&line),
+                    "{what}: {line}{}",
+                    output.stdout
+                );
+            }
+        }
+    }
+}
+
 /// musl finds libraries by its path file, where it has one.
 #[test]
 fn musl_images_keep_their_search_path() {
