@@ -161,6 +161,11 @@ impl StandIn {
         )
     }
 
+    /// The file that takes rules which allow devices; `None` where the machine has no version 1.
+    pub fn allow_file(&self) -> Option<PathBuf> {
+        self.group.as_ref().map(|group| group.join("devices.allow"))
+    }
+
     /// What it is like now.
     ///
     /// # Errors

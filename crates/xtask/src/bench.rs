@@ -4,6 +4,7 @@
 //! see the same machine. The container is a process in a mount namespace of its own, whose root is
 //! an overlay over a Debian 12 image, as an engine makes it.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,10 +16,10 @@ use oci_gpu_tests::error::{Context, Error, Result};
 use oci_gpu_tests::packages::CONTAINERS;
 use oci_gpu_tests::rootfs::{Kind, image};
 use oci_gpu_tests::scratch::Scratch;
+use oci_gpu_tests::standin::{Ground, StandIn};
 
 use crate::floor;
 use crate::packages;
-use crate::stage::Stage;
 
 /// Runs of each program in each case.
 const RUNS: usize = 101;
@@ -49,25 +50,28 @@ pub(crate) fn run() -> Result<()> {
         "median of wall time", "hook", "floor", "ratio"
     );
     for (name, devices, capabilities) in CASES {
-        let stage = Stage::new(scratch.path(), &image, devices, capabilities)?;
+        let env = [
+            "PATH=/bin".to_owned(),
+            format!("NVIDIA_VISIBLE_DEVICES={devices}"),
+            format!("NVIDIA_DRIVER_CAPABILITIES={capabilities}"),
+        ];
+        let env: Vec<&str> = env.iter().map(String::as_str).collect();
+        let ground = Ground::new(&scratch.path().join("bundle"), &image, &env)?;
         let list = scratch.path().join("list");
-        floor::write(&list, &host, &stage)?;
-        let hook_command = |pid: u32| {
-            let mut command = Command::new(&hook);
-            command.arg("--host-root").arg(&host).arg("createRuntime");
-            (command, pid)
-        };
+        floor::write(&list, &host, &ground)?;
         let (mut of_hook, mut of_floor) = (Vec::new(), Vec::new());
         for _ in 0..RUNS {
-            let container = stage.container()?;
-            of_hook.push(stage.measure(hook_command(container.pid).0, &container)?);
+            let container = StandIn::new(&ground)?;
+            let mut command = Command::new(&hook);
+            command.arg("--host-root").arg(&host).arg("createRuntime");
+            of_hook.push(measure(command, &container)?);
             drop(container);
-            let container = stage.container()?;
+            let container = StandIn::new(&ground)?;
             let mut command = Command::new(&floor_program);
             command
-                .arg(floor::for_process(&list, container.pid)?)
-                .arg(stage.config());
-            of_floor.push(stage.measure(command, &container)?);
+                .arg(floor::for_container(&list, &container)?)
+                .arg(ground.bundle.join("config.json"));
+            of_floor.push(measure(command, &container)?);
         }
         let (hook, floor) = (median(of_hook), median(of_floor));
         let ratio = hook.as_secs_f64() / floor.as_secs_f64();
@@ -78,6 +82,27 @@ pub(crate) fn run() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// How long `command` takes with the container's state on its standard input.
+fn measure(mut command: Command, container: &StandIn) -> Result<Duration> {
+    let state = container.state();
+    let begin = Instant::now();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .spawn()
+        .during("start a program")?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin
+            .write_all(state.as_bytes())
+            .during("write the state")?;
+    }
+    let status = child.wait().during("wait for a program")?;
+    let time = begin.elapsed();
+    match status.success() {
+        true => Ok(time),
+        false => Err(Error::new(format!("{command:?} failed: {status}"))),
+    }
 }
 
 fn time(runs: usize, command: impl Fn() -> Result<Command>) -> Result<Duration> {

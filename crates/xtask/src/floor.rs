@@ -13,23 +13,35 @@ use oci_gpu::request::Policy;
 use oci_gpu::{Host, Plan, Request, discover, select};
 use oci_gpu_sys::mount::attr;
 use oci_gpu_tests::error::{Context, Error, Result};
+use oci_gpu_tests::standin::{Ground, StandIn};
 
 use crate::bench::beside;
-use crate::stage::Stage;
 
-/// Writes the list for the stage's request to `path`; the process is named by [`for_process`].
-pub(crate) fn write(path: &Path, host_root: &Path, stage: &Stage) -> Result<()> {
+/// Writes the list for the request of `ground` to `path`; the process and its control group come by
+/// [`for_container`].
+pub(crate) fn write(path: &Path, host_root: &Path, ground: &Ground) -> Result<()> {
     let mut list = String::new();
-    let done = fill(&mut list, path, host_root, stage);
+    let done = fill(&mut list, path, host_root, ground);
     done.map_err(|e| Error::new(format!("make the floor's list: {e}")))?;
     fs::write(path, list).during("write the floor's list")
 }
 
-/// The list with the container's process in it.
-pub(crate) fn for_process(list: &Path, pid: u32) -> Result<PathBuf> {
+/// The list with the container's process and control group in it.
+pub(crate) fn for_container(list: &Path, container: &StandIn) -> Result<PathBuf> {
     let text = fs::read_to_string(list).during("read the floor's list")?;
-    let path = beside(list, "list-of-process");
-    fs::write(&path, format!("pid\t{pid}\n{text}")).during("write the floor's list")?;
+    let path = beside(list, "list-of-container");
+    let mut lines = format!("pid\t{}\n", container.pid);
+    let allow = container.allow_file();
+    for line in text.lines() {
+        match (line.strip_prefix("rule\t"), &allow) {
+            (Some(rule), Some(file)) => {
+                lines.push_str(&format!("allow\t{}\t{rule}\n", file.display()))
+            }
+            (Some(_), None) => {}
+            (None, _) => lines.push_str(&format!("{line}\n")),
+        }
+    }
+    fs::write(&path, lines).during("write the floor's list")?;
     Ok(path)
 }
 
@@ -37,17 +49,17 @@ fn fill(
     list: &mut String,
     path: &Path,
     host_root: &Path,
-    stage: &Stage,
+    ground: &Ground,
 ) -> std::result::Result<(), Box<dyn std::error::Error>> {
-    writeln!(list, "rootfs\t{}", stage.rootfs().display())?;
-    let container = Container::parse(&fs::read(stage.config())?)?;
+    writeln!(list, "rootfs\t{}", ground.bundle.join("rootfs").display())?;
+    let container = Container::parse(&fs::read(ground.bundle.join("config.json"))?)?;
     let Some(request) = Request::read(&container, &Policy::default())?.request else {
         return Ok(());
     };
     let host = Host::at(host_root);
     let inventory = discover(&host)?;
     let grant = select(&inventory, &request)?;
-    let image = Host::at(stage.image());
+    let image = Host::at(&ground.image);
     let mut facts = ContainerFacts::of(|p| image.files().exists(Path::new(p)));
     facts.proc_driver = ProcDriver::Above;
     let plan = Plan::new(&inventory, &grant, &facts)?;
@@ -63,8 +75,14 @@ fn fill(
     let mut views = BTreeSet::new();
     for action in &plan.actions {
         match &action.what {
-            Operation::Device { source, target, .. } => {
+            Operation::Device {
+                source,
+                target,
+                major,
+                minor,
+            } => {
                 let (at, name) = parts(target);
+                writeln!(list, "rule\tc {major}:{minor} rw")?;
                 writeln!(
                     list,
                     "bind\t{}\t{}\t{at}\t{name}",
@@ -118,7 +136,7 @@ fn fill(
                 views.insert(target.clone());
             }
             Operation::LdCache { entries, .. } => {
-                let old = fs::read(stage.image().join("etc/ld.so.cache"))?;
+                let old = fs::read(ground.image.join("etc/ld.so.cache"))?;
                 let mut cache = ldcache::parse(&old)?;
                 let ours: Vec<Entry> = entries
                     .iter()

@@ -7,7 +7,6 @@ mod demo;
 mod dist;
 mod floor;
 mod packages;
-mod stage;
 
 use std::process::ExitCode;
 
