@@ -24,16 +24,18 @@ use crate::loader_cache::read_bounded;
 pub(crate) struct Listed(HashSet<u64>);
 
 impl Listed {
-    /// Looks each of `mounts` up: one of them with `plain`, which follows no link, for an image, or
-    /// somebody who renames, must not have a volume taken for one of them. A later one that lies on
-    /// an earlier one has its place, and a volume does so by a link of the image, too: there `led`
+    /// Looks each of `mounts` up, below a root on the mount `root`: one of them with `plain`, which follows no link, for an image, or
+    /// somebody who renames, must not have a volume taken for one of them. A volume that lies on
+    /// an earlier one, or on the way to it, has its place, also by a link of the image: there `led`
     /// follows links as runtimes do. Where a volume's place cannot be told, nothing is believed.
     pub(crate) fn of(
         mounts: &[Mount],
+        root: Option<u64>,
         plain: impl Fn(&Path) -> Result<OwnedFd, Errno>,
         led: impl Fn(&Path) -> Result<OwnedFd, Errno>,
     ) -> Listed {
-        let mut fresh = HashSet::new();
+        // Each with the mounts that the way to it leads over.
+        let mut fresh: Vec<(u64, HashSet<u64>)> = Vec::new();
         for mount in mounts {
             let found = match plain(&mount.destination) {
                 Err(_) if !mount.fresh => led(&mount.destination),
@@ -46,16 +48,20 @@ impl Listed {
                 Err(_) if mount.fresh => continue,
                 Err(_) => return Listed(HashSet::new()),
             };
-            let Some(id) = id(place.as_fd()) else {
+            let Some(found) = id(place.as_fd()) else {
                 return Listed(HashSet::new());
             };
-            let is_fresh = mount.fresh && is_in_memory(&place) && is_root(&place);
-            match is_fresh {
-                true => fresh.insert(id),
-                false => fresh.remove(&id),
-            };
+            // What lies on the root's own mount is hidden, or was never mounted.
+            if Some(found) != root {
+                fresh.retain(|(_, way)| !way.contains(&found));
+            }
+            if mount.fresh && is_in_memory(&place) && is_root(&place) {
+                let way = mount.destination.ancestors();
+                let way = way.filter_map(|p| id(plain(p).ok()?.as_fd()));
+                fresh.push((found, way.collect()));
+            }
         }
-        Listed(fresh)
+        Listed(fresh.into_iter().map(|(id, _)| id).collect())
     }
 
     /// Whether what is created on the mount `id` changes this container's files and no others.

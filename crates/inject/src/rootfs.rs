@@ -255,7 +255,7 @@ impl Rootfs {
     fn listed(&self) -> &Listed {
         self.listed.get_or_init(|| {
             let led = |path: &Path| self.find(path, OFlag::O_PATH);
-            Listed::of(&self.mounts, |path| self.find_plain(path), led)
+            Listed::of(&self.mounts, self.mount, |path| self.find_plain(path), led)
         })
     }
 
