@@ -24,10 +24,12 @@ use crate::loader_cache::read_bounded;
 pub(crate) struct Listed(HashSet<u64>);
 
 impl Listed {
-    /// Looks each of `mounts` up, below a root on the mount `root`: one of them with `plain`, which follows no link, for an image, or
-    /// somebody who renames, must not have a volume taken for one of them. A volume that lies on
-    /// an earlier one, or on the way to it, has its place, also by a link of the image: there `led`
-    /// follows links as runtimes do. Where a volume's place cannot be told, nothing is believed.
+    /// Looks each of `mounts` up, below a root that lies on the mount `root`.
+    ///
+    /// `plain` follows no link: an image, or somebody who renames, must not have a volume taken for
+    /// one of the runtime's own mounts. A volume that lies on an earlier one of these, or on the way
+    /// to it, has its place, also by a link of the image: `led` follows links as runtimes do. Where
+    /// a volume's place cannot be told, nothing is believed.
     pub(crate) fn of(
         mounts: &[Mount],
         root: Option<u64>,
@@ -48,17 +50,17 @@ impl Listed {
                 Err(_) if mount.fresh => continue,
                 Err(_) => return Listed(HashSet::new()),
             };
-            let Some(found) = id(place.as_fd()) else {
+            let Some(number) = id(place.as_fd()) else {
                 return Listed(HashSet::new());
             };
             // What lies on the root's own mount is hidden, or was never mounted.
-            if Some(found) != root {
-                fresh.retain(|(_, way)| !way.contains(&found));
+            if Some(number) != root {
+                fresh.retain(|(_, way)| !way.contains(&number));
             }
             if mount.fresh && is_in_memory(&place) && is_root(&place) {
                 let way = mount.destination.ancestors();
                 let way = way.filter_map(|p| id(plain(p).ok()?.as_fd()));
-                fresh.push((found, way.collect()));
+                fresh.push((number, way.collect()));
             }
         }
         Listed(fresh.into_iter().map(|(id, _)| id).collect())
