@@ -118,6 +118,10 @@ pub struct Gpu {
     pub bus_id: String,
     /// Marketing name.
     pub model: String,
+    /// Brand as NVML names it ("Tesla"), from NVML or as far as the marketing name tells.
+    pub brand: Option<String>,
+    /// Compute capability, major and minor, where NVML told it.
+    pub arch: Option<(u32, u32)>,
     /// Its device node, /dev/nvidiaN.
     pub node: DeviceNode,
     /// Its directory below /proc/driver/nvidia/gpus.

@@ -290,8 +290,8 @@ fn requirements(inventory: &Inventory, gpus: &[Gpu], request: &Request) -> Resul
     }
     let traits = |g: &Gpu| DeviceTraits {
         index: g.index,
-        arch: None,
-        brand: brand_of(&g.model).map(str::to_owned),
+        arch: g.arch,
+        brand: g.brand.clone(),
     };
     let devices: Vec<DeviceTraits> = gpus.iter().map(traits).collect();
     let driver = &inventory.driver;
@@ -301,24 +301,6 @@ fn requirements(inventory: &Inventory, gpus: &[Gpu], request: &Request) -> Resul
         devices: &devices,
     };
     require::check(&request.requirements, &facts)
-}
-
-/// The brand as NVML names it (nvml.h, nvmlBrandType_t), as far as the model's name tells: Tesla,
-/// Quadro and GeForce are in the names; datacentre GPUs since Ampere are of the brand "NVIDIA".
-fn brand_of(model: &str) -> Option<&'static str> {
-    const WORDS: [(&str, &str); 6] = [
-        ("Tesla", "Tesla"),
-        ("Quadro RTX", "QuadroRTX"),
-        ("Quadro", "Quadro"),
-        ("GeForce", "GeForce"),
-        ("TITAN", "Titan"),
-        ("NVIDIA RTX", "NvidiaRTX"),
-    ];
-    let word = WORDS
-        .iter()
-        .find(|(word, _)| model.contains(word))
-        .map(|(_, brand)| *brand);
-    word.or_else(|| model.starts_with("NVIDIA ").then_some("Nvidia"))
 }
 
 fn mig_rights(inventory: &Inventory, request: &Request) -> Result<Vec<MigAccess>, Finding> {

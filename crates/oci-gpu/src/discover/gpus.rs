@@ -56,11 +56,14 @@ pub(super) fn read(
         }
         let bus_id = name.to_ascii_lowercase();
         let instances = mig::instances(nodes, minor)?;
+        let model = information.model.unwrap_or_else(|| "unknown".to_owned());
         gpus.push(Gpu {
             index: gpus.len() as u32,
             uuid: information.uuid,
             minor,
-            model: information.model.unwrap_or_else(|| "unknown".to_owned()),
+            brand: brand_of(&model).map(str::to_owned),
+            model,
+            arch: None,
             node: nodes.inspect(&format!("/dev/nvidia{minor}"), major, minor),
             proc_dir: directory.join(&name),
             drm: match scope.has(Graphics) || scope.has(Display) {
@@ -104,4 +107,22 @@ fn drm_nodes(nodes: &Nodes, bus_id: &str) -> Vec<DrmNode> {
         });
     }
     found
+}
+
+/// The brand as NVML names it (nvml.h, nvmlBrandType_t), as far as the model's name tells: Tesla,
+/// Quadro and GeForce are in the names; datacentre GPUs since Ampere are of the brand "NVIDIA".
+fn brand_of(model: &str) -> Option<&'static str> {
+    const WORDS: [(&str, &str); 6] = [
+        ("Tesla", "Tesla"),
+        ("Quadro RTX", "QuadroRTX"),
+        ("Quadro", "Quadro"),
+        ("GeForce", "GeForce"),
+        ("TITAN", "Titan"),
+        ("NVIDIA RTX", "NvidiaRTX"),
+    ];
+    let word = WORDS
+        .iter()
+        .find(|(word, _)| model.contains(word))
+        .map(|(_, brand)| *brand);
+    word.or_else(|| model.starts_with("NVIDIA ").then_some("Nvidia"))
 }
