@@ -89,7 +89,11 @@ fn run(args: &Args, log: &mut Log) -> Result<(), Finding> {
         _ => Container::of_process(state.pid, &bundle.rootfs, mounts)?,
     };
     let container = container.with_mount_label(bundle.container.mount_label.as_deref());
-    let plan = Plan::new(&inventory, &grant, &container.facts()?)?;
+    let plan = Plan::new(
+        &inventory,
+        &grant,
+        &container.facts(&inventory, config.cuda_compat)?,
+    )?;
     let devices = match config.no_cgroups {
         true => Devices::Leave,
         false => Devices::Allow,

@@ -34,6 +34,7 @@ pub mod hostile;
 pub mod leftovers;
 pub mod output;
 pub mod packages;
+pub mod planned;
 pub mod probe;
 pub mod rootfs;
 pub mod runtime;

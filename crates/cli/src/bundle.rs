@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use oci_gpu::container::{CONFIG_LIMIT, Container, ContainerFacts, ProcDriver};
 use oci_gpu::finding::{Code, Finding};
 use oci_gpu::host::Host;
+use oci_gpu::inventory::Inventory;
 use oci_gpu_inject::rootfs_path;
 
 /// The container of the bundle at `directory`, and its root.
@@ -36,9 +37,8 @@ pub(crate) fn read(directory: &Path) -> Result<(Container, PathBuf), Finding> {
 }
 
 /// Facts about a root file system that no container runs in: nothing is mounted in it yet.
-pub(crate) fn facts(rootfs: &Path) -> ContainerFacts {
-    let root = Host::at(rootfs);
-    let mut facts = ContainerFacts::of(|path| root.files().exists(Path::new(path)));
+pub(crate) fn facts(rootfs: &Path, inventory: &Inventory, compat: bool) -> ContainerFacts {
+    let mut facts = ContainerFacts::seen(Host::at(rootfs).files(), inventory, compat);
     facts.proc_driver = ProcDriver::Nvidia;
     facts
 }

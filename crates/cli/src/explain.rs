@@ -49,7 +49,11 @@ fn fill(global: &Global, path: &Path, explanation: &mut Explanation) -> Result<(
     explanation.inventory(&inventory);
     let grant = select(&inventory, &request)?;
     explanation.grant(&grant);
-    let plan = Plan::new(&inventory, &grant, &bundle::facts(&rootfs))?;
+    let plan = Plan::new(
+        &inventory,
+        &grant,
+        &bundle::facts(&rootfs, &inventory, config.cuda_compat),
+    )?;
     explanation.plan(&plan);
     Ok(())
 }

@@ -84,10 +84,12 @@ fn text(inventory: &Inventory, verbose: bool) -> String {
         ]
     });
     section("libraries", libraries.collect());
-    let files = inventory
-        .files
-        .iter()
-        .map(|f| vec![format!("  {}", f.path.display()), f.capability.to_string()]);
+    let files = inventory.files.iter().map(|f| {
+        vec![
+            format!("  {}", f.path.display()),
+            f.capabilities.to_string(),
+        ]
+    });
     section(
         "programs, firmware, sockets, configuration",
         files.collect(),

@@ -16,6 +16,9 @@ const FACTS_READS: usize = 2 * (3 + 2 + 256);
 /// library's first, each with its name.
 const VERSIONS_READS: usize = 2 * (3 + 2 * (1024 + 256));
 
+/// Most reads for a note: the first three, the section headers, and 256 sections with their names.
+const NOTE_READS: usize = 2 * (3 + 1 + 2 * 256);
+
 /// The facts take a bounded number of bounded reads, and a source that gives less than it is asked
 /// for changes nothing.
 pub fn check(data: &[u8]) {
@@ -46,7 +49,27 @@ pub fn check(data: &[u8]) {
         assert!(needs.len() + versions <= 1024 + 256);
     }
 
+    let whole = Source::new(data, usize::MAX);
+    let definitions = elf::version_definitions(&whole);
+    assert!(
+        whole.reads.get() <= VERSIONS_READS,
+        "{:?} reads",
+        whole.reads
+    );
+    if let Ok(definitions) = &definitions {
+        assert!(definitions.len() <= 1024);
+    }
+    let whole = Source::new(data, usize::MAX);
+    let note = |source: &Source<'_>| elf::note(source, ".note.ABI-tag", "GNU");
+    let found = note(&whole);
+    assert!(whole.reads.get() <= NOTE_READS, "{:?} reads", whole.reads);
+    if let Ok(Some(found)) = &found {
+        assert!(data.windows(found.len().max(1)).any(|w| w == found) || found.is_empty());
+    }
+
     let parts = Source::new(data, 100);
+    assert_eq!(told(&note(&parts)), told(&found));
+    assert_eq!(told(&elf::version_definitions(&parts)), told(&definitions));
     assert_eq!(told(&elf::read(&parts)), told(&facts));
     assert_eq!(told(&elf::version_needs(&parts)), told(&needs));
 }

@@ -1,6 +1,5 @@
 //! The container: its root, and the namespaces in which it can be changed.
 
-use std::cell::RefCell;
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,11 +14,12 @@ use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
 use oci_gpu::container::{ContainerFacts, Mount};
 use oci_gpu::finding::{Code, Finding};
+use oci_gpu::inventory::Inventory;
 
 use crate::attach::is_unavailable;
 use crate::fail::failed;
+use crate::peek::Peek;
 use crate::rootfs::Rootfs;
-use crate::target::bad_target;
 
 const PROC_MAGIC: FsType = FsType(libc::PROC_SUPER_MAGIC);
 
@@ -157,24 +157,18 @@ impl Container {
         self
     }
 
-    /// What the plan must know of the root file system: names that exist, nothing that is in them.
+    /// What the plan must know of the root file system: names that exist; what its loader can load,
+    /// where `inventory` has libraries that not every loader can; and what it has of CUDA forward
+    /// compatibility, where `compat` asks for it.
     ///
     /// # Errors
     /// [`Code::Target`] where it cannot be told whether a name exists: what it decides would be
     /// decided wrongly.
-    pub fn facts(&self) -> Result<ContainerFacts, Finding> {
-        let unknown = RefCell::new(None);
-        let facts = ContainerFacts::of(|path| match self.rootfs.exists(Path::new(path)) {
-            Ok(exists) => exists,
-            Err(e) => {
-                unknown.replace(Some(bad_target(Path::new(path), e)));
-                false
-            }
-        });
-        match unknown.into_inner() {
-            None => Ok(facts),
-            Some(finding) => Err(finding),
-        }
+    pub fn facts(&self, inventory: &Inventory, compat: bool) -> Result<ContainerFacts, Finding> {
+        let peek = Peek::of(&self.rootfs);
+        let facts = ContainerFacts::seen(&peek, inventory, compat);
+        peek.finish()?;
+        Ok(facts)
     }
 
     /// Enters the container's namespaces.

@@ -28,6 +28,7 @@ mod container;
 mod fail;
 mod loader_cache;
 mod mounts;
+mod peek;
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "trees of the tests' own")]
 mod races;

@@ -134,7 +134,7 @@ fn device(host: &Host, path: &Path, want_major: u32, want_minor: u32) -> Result<
 fn file(host: &Host, path: &Path, kind: BindKind) -> Result<Source, Finding> {
     let read_only = attr::RDONLY | attr::NOSUID | attr::NODEV;
     let (types, attributes): (&[SFlag], u64) = match kind {
-        BindKind::Library | BindKind::Binary => (&[SFlag::S_IFREG], read_only),
+        BindKind::Library | BindKind::Binary | BindKind::Module => (&[SFlag::S_IFREG], read_only),
         BindKind::Firmware | BindKind::Config => (&[SFlag::S_IFREG], read_only | attr::NOEXEC),
         BindKind::Proc => (&[SFlag::S_IFREG, SFlag::S_IFDIR], read_only | attr::NOEXEC),
         BindKind::Socket => (

@@ -15,6 +15,8 @@
 //! | `ignore-imex-channels` | `features.ignore-imex-channel-requests` | whether requests for IMEX channels are not looked at | false |
 //! | `driver-root` | `nvidia-container-cli.root` | directory with the driver's user-space files, in place of a search | search |
 //! | `dev-root` | | directory whose `dev` has the device nodes, in place of a search | search |
+//! | `cuda-compat` | `nvidia-container-runtime.modes.legacy.cuda-compat-mode`, all but `"disabled"` | whether an image's CUDA forward compatibility is used where it fits | true |
+//! | `mps-pipe-directory` | | directory with the MPS daemon's pipes, whoever owns it | /tmp/nvidia-mps, if root's |
 //! | `no-cgroups` | `nvidia-container-cli.no-cgroups` | whether device-cgroup rules are left alone (rootless) | false |
 //! | `log` | | file that the hook writes failures and what it left out to | /var/log/oci-gpu.log |
 //!
@@ -43,7 +45,7 @@ pub const NVIDIA_FILE: &str = "/etc/nvidia-container-runtime/config.toml";
 pub const FILE_LIMIT: u64 = 256 << 10;
 
 /// What the administrator configured.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
     /// What containers may ask for.
@@ -52,12 +54,31 @@ pub struct Config {
     pub driver_root: Option<PathBuf>,
     /// The directory whose `dev` has the device nodes, where it is not `/`.
     pub dev_root: Option<PathBuf>,
+    /// Whether an image's CUDA forward compatibility is used where it fits.
+    pub cuda_compat: bool,
+    /// The directory of the MPS daemon's pipes, where it is not the usual one.
+    pub mps_directory: Option<PathBuf>,
     /// Whether device-cgroup rules are left alone.
     pub no_cgroups: bool,
     /// The file that the hook writes to.
     pub log: Option<PathBuf>,
     /// The file that all this was read from; `None` for defaults.
     pub source: Option<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            policy: Policy::default(),
+            driver_root: None,
+            dev_root: None,
+            cuda_compat: true,
+            mps_directory: None,
+            no_cgroups: false,
+            log: None,
+            source: None,
+        }
+    }
 }
 
 impl Config {
@@ -101,8 +122,12 @@ impl Config {
         }
     }
 
-    /// `host` with the driver root and the dev root of the configuration.
+    /// `host` with the driver root, the dev root and the MPS directory of the configuration.
     pub fn apply_to(&self, host: Host) -> Host {
+        let host = match &self.mps_directory {
+            Some(directory) => host.with_mps_directory(directory),
+            None => host,
+        };
         let host = match &self.driver_root {
             Some(root) => host.with_driver_root(root),
             None => host,

@@ -1,11 +1,18 @@
 //! What the library must know of a container: its config.json, and facts about its root.
 
+pub mod compat;
 mod config_json;
+mod loader;
+mod view;
+
+pub use loader::LoaderFacts;
+pub use view::RootView;
 
 use std::path::PathBuf;
 
 use crate::elf::{Class, Machine};
 use crate::finding::Finding;
+use crate::inventory::Inventory;
 
 /// Largest config.json that is read, in bytes.
 pub const CONFIG_LIMIT: u64 = 16 << 20;
@@ -91,7 +98,7 @@ pub enum ProcDriver {
     Absent,
 }
 
-/// What was seen in a container's root file system; existence of names only, nothing is parsed.
+/// What was seen in a container's root file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ContainerFacts {
@@ -105,6 +112,12 @@ pub struct ContainerFacts {
     pub proc_driver: ProcDriver,
     /// Class and machine of programs that the host (and so the container) runs natively.
     pub native: (Class, Machine),
+    /// What the loader of native programs has ([`ContainerFacts::with_loader`]).
+    pub loader: LoaderFacts,
+    /// What that of 32-bit programs has.
+    pub loader32: LoaderFacts,
+    /// What the image has of CUDA forward compatibility ([`ContainerFacts::with_compat`]).
+    pub compat: Option<compat::Compat>,
 }
 
 impl Default for ContainerFacts {
@@ -119,6 +132,8 @@ mod native {
     use super::{Class, Machine};
     pub(super) const MACHINE: (Class, Machine) = (Class::Elf64, Machine::Aarch64);
     pub(super) const MULTIARCH: &str = "/usr/lib/aarch64-linux-gnu";
+    pub(super) const MULTIARCH_LIB: &str = "/lib/aarch64-linux-gnu";
+    pub(super) const MULTIARCH_LOCAL: &str = "/usr/local/lib/aarch64-linux-gnu";
     pub(super) const MUSL_LOADER: &str = "/lib/ld-musl-aarch64.so.1";
 }
 
@@ -127,6 +142,8 @@ mod native {
     use super::{Class, Machine};
     pub(super) const MACHINE: (Class, Machine) = (Class::Elf64, Machine::X86_64);
     pub(super) const MULTIARCH: &str = "/usr/lib/x86_64-linux-gnu";
+    pub(super) const MULTIARCH_LIB: &str = "/lib/x86_64-linux-gnu";
+    pub(super) const MULTIARCH_LOCAL: &str = "/usr/local/lib/x86_64-linux-gnu";
     pub(super) const MUSL_LOADER: &str = "/lib/ld-musl-x86_64.so.1";
 }
 
@@ -167,7 +184,29 @@ impl ContainerFacts {
                 () => ProcDriver::Absent,
             },
             native,
+            loader: LoaderFacts::default(),
+            loader32: LoaderFacts::default(),
+            compat: None,
         }
+    }
+
+    /// All that can be told of a container's root: [`ContainerFacts::of`] and
+    /// [`ContainerFacts::with_loader`], and with `compat` [`ContainerFacts::with_compat`].
+    pub fn seen(view: &impl RootView, inventory: &Inventory, compat: bool) -> ContainerFacts {
+        let facts = ContainerFacts::of(|path| view.exists(path)).with_loader(view, inventory);
+        match compat {
+            true => facts.with_compat(view),
+            false => facts,
+        }
+    }
+
+    /// Where the X server's modules go: /usr/lib64/xorg/modules where 64-bit libraries are in
+    /// /usr/lib64, else /usr/lib/xorg/modules, as the distributions build their servers.
+    pub fn xorg_dir(&self) -> PathBuf {
+        PathBuf::from(match self.lib_dir.ends_with("lib64") {
+            true => "/usr/lib64/xorg/modules",
+            false => "/usr/lib/xorg/modules",
+        })
     }
 }
 

@@ -256,7 +256,7 @@ fn items(what: &Operation, required: bool, why: &str, out: &mut Vec<Item>) {
                 BindKind::Firmware => "firmware",
                 BindKind::Socket => "socket",
                 BindKind::Directory => "dir",
-                BindKind::Config => "file",
+                BindKind::Config | BindKind::Module => "file",
                 BindKind::Proc => "proc",
             };
             item(kind, Some(text(source)), text(target));

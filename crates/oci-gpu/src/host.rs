@@ -22,6 +22,7 @@ pub struct Host {
     files: Root,
     driver_root: Option<PathBuf>,
     dev_root: Option<PathBuf>,
+    mps_directory: Option<PathBuf>,
 }
 
 impl Host {
@@ -36,6 +37,7 @@ impl Host {
             files: Root::new(dir.into(), PathBuf::from("/")),
             driver_root: None,
             dev_root: None,
+            mps_directory: None,
         }
     }
 
@@ -48,6 +50,13 @@ impl Host {
     /// Takes the device nodes from `path/dev` (on this host) instead of looking for them.
     pub fn with_dev_root(mut self, path: impl Into<PathBuf>) -> Host {
         self.dev_root = Some(path.into());
+        self
+    }
+
+    /// Takes the pipes of the MPS daemon from `path` (on this host) instead of /tmp/nvidia-mps,
+    /// whoever owns it: what CUDA_MPS_PIPE_DIRECTORY is to the daemon.
+    pub fn with_mps_directory(mut self, path: impl Into<PathBuf>) -> Host {
+        self.mps_directory = Some(path.into());
         self
     }
 
@@ -64,6 +73,11 @@ impl Host {
     /// The directory whose `dev` holds the device nodes, if the administrator named one.
     pub fn dev_root(&self) -> Option<&Path> {
         self.dev_root.as_deref()
+    }
+
+    /// The directory of the MPS daemon's pipes, if the administrator named one.
+    pub fn mps_directory(&self) -> Option<&Path> {
+        self.mps_directory.as_deref()
     }
 
     /// A directory of this host as a root of its own: links in it resolve inside it.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::capability::{Capability, CapabilitySet};
+use crate::capability::CapabilitySet;
 use crate::elf::{Class, Machine};
 use crate::finding::Finding;
 
@@ -268,6 +268,19 @@ pub struct Library {
     pub stem: String,
     /// What led to it ("/usr/lib/x86_64-linux-gnu of ld.so.cache").
     pub evidence: String,
+    /// What it needs to be loaded, for a library that is no part of the driver's own build: its file
+    /// name does not end in the driver's version. A container gets it only where it can be loaded.
+    pub foreign: Option<ForeignNeeds>,
+}
+
+/// What a library needs that a distribution may have built.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForeignNeeds {
+    /// Versions of the C library ("GLIBC_2.34").
+    pub glibc: Vec<String>,
+    /// Sonames of libraries other than the C library's parts.
+    pub libraries: Vec<String>,
 }
 
 /// What kind of driver file it is.
@@ -285,18 +298,43 @@ pub enum FileKind {
     Directory,
     /// A configuration file.
     Config,
+    /// A module of the X server.
+    XorgModule,
+}
+
+/// The directory in a container that a file's place is told from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Home {
+    /// The container's root.
+    Root,
+    /// The directory of 64-bit libraries, which its distribution decides.
+    Libraries,
+    /// The X server's directory of modules, which its distribution decides.
+    Xorg,
 }
 
 /// A file of the driver that is not a library.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct DriverFile {
     /// What it is.
     pub kind: FileKind,
     /// The file itself on the host, every link followed.
     pub path: PathBuf,
-    /// Where it belongs in a container.
+    /// What `target` is told from.
+    pub home: Home,
+    /// Where it belongs in a container: absolute for [`Home::Root`], else below the home.
     pub target: PathBuf,
-    /// The capability that it is part of.
-    pub capability: Capability,
+    /// The capabilities that it is part of.
+    pub capabilities: CapabilitySet,
+    /// The library with a version of its own that it leads to, by stem.
+    pub library: Option<&'static str>,
+    /// The absolute path by which it names its library, where that is no name for the loader to
+    /// find: NixOS writes store paths.
+    pub names: Option<PathBuf>,
+    /// A link in its directory that leads to it, by name.
+    pub link: Option<&'static str>,
 }

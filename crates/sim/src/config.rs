@@ -142,12 +142,19 @@ fn graphics(spec: &HostSpec, directories: &Directories, tree: &mut Tree) -> Resu
             (format!("{share}/vulkan"), "nvidia_icd.json".to_owned())
         }
     };
-    tree.file(&format!("{vulkan}/icd.d/{icd}"), VULKAN_ICD)?;
+    // NixOS has no directory that every loader searches: its packages write store paths.
+    let named = |soname: &str| match spec.layout {
+        Layout::Nixos => format!("{}/{soname}", directories.lib),
+        _ => soname.to_owned(),
+    };
+    let glx = named("libGLX_nvidia.so.0");
+    let vulkan_icd = VULKAN_ICD.replace("libGLX_nvidia.so.0", &glx);
+    tree.file(&format!("{vulkan}/icd.d/{icd}"), vulkan_icd)?;
     let layers = format!("{vulkan}/implicit_layer.d/nvidia_layers.json");
-    tree.file(&layers, VULKAN_LAYERS)?;
+    tree.file(&layers, VULKAN_LAYERS.replace("libGLX_nvidia.so.0", &glx))?;
     tree.file(
         &format!("{share}/glvnd/egl_vendor.d/10_nvidia.json"),
-        library_json("libEGL_nvidia.so.0"),
+        library_json(&named("libEGL_nvidia.so.0")),
     )?;
     let branch = version_branch(spec.userland_version().unwrap_or_default())?;
     for (name, stem) in [
@@ -160,7 +167,7 @@ fn graphics(spec: &HostSpec, directories: &Directories, tree: &mut Tree) -> Resu
         if LIBRARIES.iter().any(is_shipped) {
             tree.file(
                 &format!("{share}/egl/egl_external_platform.d/{name}.json"),
-                library_json(&format!("{stem}.so.1")),
+                library_json(&named(&format!("{stem}.so.1"))),
             )?;
         }
     }

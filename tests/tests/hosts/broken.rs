@@ -216,7 +216,7 @@ fn a_driver_root_that_is_named_is_taken_with_its_nodes() {
 
     let inventory = discover(&sim.host().with_driver_root("/opt/driver")).unwrap();
     assert_eq!(inventory.driver.root, Path::new("/opt/driver"));
-    assert_eq!(inventory.libraries.len(), 28);
+    assert_eq!(inventory.libraries.len(), 33);
     assert!(
         inventory
             .libraries

@@ -191,9 +191,14 @@ impl Checked<'_> {
         let order = |l: &oci_gpu::inventory::Library| (l.class == Class::Elf32, l.path.clone());
         assert!(libraries.is_sorted_by_key(order), "{name}");
         for library in libraries {
-            let stem = library.path.file_name().unwrap().to_str().unwrap();
-            let stem = stem.strip_suffix(&format!(".so.{version}"));
-            assert_eq!(Some(library.stem.as_str()), stem, "{name}");
+            let file = library.path.file_name().unwrap().to_str().unwrap();
+            let (stem, suffix) = file.split_once(".so.").unwrap();
+            assert_eq!(library.stem, stem, "{name}");
+            assert_eq!(
+                library.foreign.is_none(),
+                suffix == version,
+                "{name}: {file}"
+            );
             let directory = library.path.parent().unwrap().to_str().unwrap();
             assert!(
                 library.evidence.contains(directory),
@@ -261,25 +266,50 @@ impl Checked<'_> {
         let firmware = format!("/lib/firmware/nvidia/{}", self.version());
         let gsp = ["gsp_ga10x.bin", "gsp_tu10x.bin"].map(|f| format!("{firmware}/{f}"));
         expect(true, &gsp.each_ref().map(String::as_str));
-        // The configuration of NixOS names libraries by their place in the store.
-        let usable = spec.layout != Layout::Nixos;
+        let has = |package| packages.contains(&package);
+        let profile = format!(
+            "/usr/share/nvidia/nvidia-application-profiles-{}-rc",
+            self.version()
+        );
         expect(
-            usable && packages.contains(&Package::Compute),
-            &["/etc/OpenCL/vendors/nvidia.icd"],
+            has(Package::Compute),
+            &["/etc/OpenCL/vendors/nvidia.icd", &profile],
         );
         let icd = match spec.layout {
-            Layout::Rpm => "/etc/vulkan/icd.d/nvidia_icd.x86_64.json",
+            Layout::Rpm | Layout::Nixos => "/etc/vulkan/icd.d/nvidia_icd.x86_64.json",
             _ => "/etc/vulkan/icd.d/nvidia_icd.json",
         };
         expect(
-            usable && packages.contains(&Package::Graphics),
+            has(Package::Graphics),
             &[
                 "/usr/share/glvnd/egl_vendor.d/10_nvidia.json",
+                "/usr/share/egl/egl_external_platform.d/10_nvidia_wayland.json",
+                "/usr/share/egl/egl_external_platform.d/15_nvidia_gbm.json",
                 icd,
                 "/etc/vulkan/implicit_layer.d/nvidia_layers.json",
                 "/usr/share/nvidia/nvoptix.bin",
             ],
         );
+        // Since 545.
+        let x_windows = ["xcb", "xlib"]
+            .map(|x| format!("/usr/share/egl/egl_external_platform.d/20_nvidia_{x}.json"));
+        expect(
+            has(Package::Graphics) && !self.version().starts_with("535."),
+            &x_windows.each_ref().map(String::as_str),
+        );
+        let wine = ["nvidia/wine/_nvngx.dll", "nvidia/wine/nvngx.dll"];
+        expect(has(Package::Ngx), &wine);
+        let conf = match spec.layout {
+            Layout::Rpm => "/usr/share/X11/xorg.conf.d/10-nvidia.conf",
+            _ => "/usr/share/X11/xorg.conf.d/nvidia-drm-outputclass.conf",
+        };
+        let module = format!("extensions/libglxserver_nvidia.so.{}", self.version());
+        expect(
+            has(Package::Display),
+            &["drivers/nvidia_drv.so", &module, conf],
+        );
+        let xconfig = has(Package::Display) && spec.layout != Layout::Debian;
+        expect(xconfig, &["/usr/bin/nvidia-xconfig"]);
         let files = &self.inventory.files;
         let seen: BTreeSet<String> = files
             .iter()
@@ -322,7 +352,7 @@ fn is_installed(spec: &HostSpec, library: &Library) -> bool {
     // Debian keeps the parts of nvidia-settings in /usr/lib.
     let settings = library.place == Place::UsrLib && spec.layout == Layout::Debian;
     let of_xorg = matches!(library.place, Place::XorgDriver | Place::XorgExtension);
-    library.version == FileVersion::Driver
+    library.version != FileVersion::None
         && library.in_branch(branch)
         && driver.packages.contains(&library.package)
         && (library.origin == Origin::All || spec.layout != Layout::Debian)

@@ -93,7 +93,7 @@ pub(crate) fn expected(host: &str) -> Outcome {
             ..RUN
         }),
         "no-devices" => Finds(Found {
-            libraries: 31,
+            libraries: 36,
             ..RUN
         }),
         "run-8" => Finds(Found {
@@ -102,7 +102,7 @@ pub(crate) fn expected(host: &str) -> Outcome {
                 private: "/usr/lib/i386-linux-gnu",
                 vdpau: "/usr/lib/i386-linux-gnu/vdpau",
             }),
-            libraries: 52,
+            libraries: 57,
             ..RUN
         }),
         "debian-1" => Finds(Found {
@@ -115,7 +115,7 @@ pub(crate) fn expected(host: &str) -> Outcome {
                 private: "/usr/lib/i386-linux-gnu",
                 vdpau: "/usr/lib/i386-linux-gnu/nvidia/current",
             }),
-            libraries: 48,
+            libraries: 53,
             ..DEBIAN
         }),
         "debian-decoy" => Finds(Found {
@@ -146,12 +146,12 @@ pub(crate) fn expected(host: &str) -> Outcome {
                 private: "/usr/lib",
                 vdpau: "/usr/lib/vdpau",
             }),
-            libraries: 53,
+            libraries: 58,
             ..RUN
         }),
         "driver-container-8" => Finds(Found {
             root: "/run/nvidia/driver",
-            libraries: 28,
+            libraries: 33,
             ..RUN
         }),
         "microvm-1" => Finds(Found {
@@ -185,7 +185,7 @@ pub(crate) fn expected(host: &str) -> Outcome {
                 private: "/nix/store/0sim1gpu2host3of4oci5gpu6hash7x8-nvidia-x11-565.77-lib32/lib",
                 vdpau: "/nix/store/0sim1gpu2host3of4oci5gpu6hash7x8-nvidia-x11-565.77-lib32/lib/vdpau",
             }),
-            libraries: 53,
+            libraries: 58,
             smi: "/nix/store/0sim1gpu2host3of4oci5gpu6hash7x8-nvidia-x11-565.77-bin/bin/nvidia-smi",
             firmware: "/run/current-system/firmware/nvidia",
             evidence: Evidence::Nix(&[
@@ -217,7 +217,7 @@ pub(crate) fn expected(host: &str) -> Outcome {
                 private: "/usr/lib32",
                 vdpau: "/usr/lib32/vdpau",
             }),
-            libraries: 53,
+            libraries: 58,
             ..RUN
         }),
         "aarch64-1" => Finds(Found {

@@ -169,7 +169,9 @@ fn assert_items(planned: &Planned, value: &Value, what: &str) {
 
 /// The kind of an action's items, and how many it has.
 fn items_of(action: &Action) -> (&'static str, usize) {
-    use oci_gpu::plan::BindKind::{Binary, Config, Directory, Firmware, Library, Proc, Socket};
+    use oci_gpu::plan::BindKind::{
+        Binary, Config, Directory, Firmware, Library, Module, Proc, Socket,
+    };
     match &action.what {
         Operation::Device { .. } => ("device", 1),
         Operation::Bind { kind, .. } => match kind {
@@ -178,7 +180,7 @@ fn items_of(action: &Action) -> (&'static str, usize) {
             Firmware => ("firmware", 1),
             Socket => ("socket", 1),
             Directory => ("dir", 1),
-            Config => ("file", 1),
+            Config | Module => ("file", 1),
             Proc => ("proc", 1),
         },
         Operation::Symlink { .. } => ("symlink", 1),

@@ -59,7 +59,14 @@ fn programs_and_files_of_each_capability() {
                     ],
                 ),
                 (Directory, false, &["/tmp/nvidia-mps"]),
-                (Config, false, &["/etc/OpenCL/vendors/nvidia.icd"]),
+                (
+                    Config,
+                    false,
+                    &[
+                        "/etc/OpenCL/vendors/nvidia.icd",
+                        "/usr/share/nvidia/nvidia-application-profiles-550.163.01-rc",
+                    ],
+                ),
             ],
         ),
         (
@@ -71,13 +78,34 @@ fn programs_and_files_of_each_capability() {
                     "/etc/vulkan/icd.d/nvidia_icd.json",
                     "/etc/vulkan/implicit_layer.d/nvidia_layers.json",
                     "/usr/share/glvnd/egl_vendor.d/10_nvidia.json",
+                    "/usr/share/nvidia/nvidia-application-profiles-550.163.01-rc",
                     "/usr/share/nvidia/nvoptix.bin",
                 ],
             )],
         ),
         ("video", &[]),
-        ("ngx", &[]),
-        ("display", &[]),
+        (
+            "ngx",
+            &[(
+                Config,
+                false,
+                &[
+                    "/usr/lib/x86_64-linux-gnu/nvidia/wine/_nvngx.dll",
+                    "/usr/lib/x86_64-linux-gnu/nvidia/wine/nvngx.dll",
+                ],
+            )],
+        ),
+        (
+            "display",
+            &[
+                (Binary, true, &["/usr/bin/nvidia-xconfig"]),
+                (
+                    Config,
+                    false,
+                    &["/usr/share/X11/xorg.conf.d/nvidia-drm-outputclass.conf"],
+                ),
+            ],
+        ),
         ("compat32", &[]),
     ];
     for host in ["run-8", "debian-8"] {
@@ -86,6 +114,9 @@ fn programs_and_files_of_each_capability() {
             for kind in [Binary, Config, Directory, Firmware, Socket] {
                 let row = expected.iter().find(|(k, ..)| *k == kind);
                 let paths = row.map_or(&[][..], |(_, _, paths)| paths);
+                // Debian does not package it.
+                let packaged = |p: &&str| host != "debian-8" || *p != "/usr/bin/nvidia-xconfig";
+                let paths: Vec<&str> = paths.iter().copied().filter(packaged).collect();
                 let seen = targets(&planned.plan, kind);
                 let seen: Vec<&str> = seen.iter().map(String::as_str).collect();
                 assert_eq!(seen, paths, "{host}, {capability}: {kind:?}");

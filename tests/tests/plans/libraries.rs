@@ -196,7 +196,25 @@ fn libraries_of_each_capability() {
                     };
                     names_to.insert(format!("{lib}/{below}{name} -> {to}"));
                 }
+                if *stem == "libnvidia-allocator" && *capability == "graphics" {
+                    let gbm = "gbm/nvidia-drm_gbm.so -> ../libnvidia-allocator.so.1";
+                    names_to.insert(format!("{lib}/{gbm}"));
+                }
                 files.insert(path);
+            }
+            if *capability == "display" {
+                let xorg = image.xorg_dir();
+                let module = format!("libglxserver_nvidia.so.{VERSION}");
+                let modules = [
+                    format!("{xorg}/drivers/nvidia_drv.so"),
+                    format!("{xorg}/extensions/{module}"),
+                ];
+                assert_eq!(
+                    targets(&planned.plan, BindKind::Module),
+                    BTreeSet::from(modules)
+                );
+                let link = "extensions/libglxserver_nvidia.so";
+                names_to.insert(format!("{xorg}/{link} -> {module}"));
             }
             entries.sort();
             let directories = match rows.is_empty() {

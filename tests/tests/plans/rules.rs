@@ -38,7 +38,11 @@ pub(crate) fn assert_rules(planned: &Planned, image: Image, what: &str) {
                 );
             }
             Operation::Bind { source, .. } => assert!(source.is_absolute(), "{what}"),
-            Operation::Symlink { points_to, .. } => assert!(points_to.is_relative(), "{what}"),
+            // Names of NixOS's store lead to the library directory.
+            Operation::Symlink { points_to, target } => {
+                let nix = target.starts_with("/nix") && points_to.starts_with(image.lib_dir());
+                assert!(points_to.is_relative() || nix, "{what}");
+            }
             // Renaming the cache into place is the one step that is not undone.
             Operation::LdCache { .. } => assert_eq!(place + 1, plan.actions.len(), "{what}"),
             Operation::Files { .. } => {}
@@ -112,7 +116,9 @@ fn assert_loader(planned: &Planned, what: &str) {
 fn is_documented(operation: &Operation, target: &Path, image: Image) -> bool {
     let libs = [Some(image.lib_dir()), image.lib32_dir()];
     let libs = libs.into_iter().flatten();
-    let mut lib_dirs = libs.flat_map(|l| [Path::new(l).to_owned(), Path::new(l).join("vdpau")]);
+    let below_lib = ["", "vdpau", "gbm"];
+    let mut lib_dirs = libs.flat_map(|l| below_lib.map(|b| Path::new(l).join(b)));
+    let xorg = Path::new(image.xorg_dir());
     let parent = target.parent().unwrap();
     let below = |directories: &[&str]| directories.iter().any(|d| target.starts_with(d));
     match operation {
@@ -127,11 +133,15 @@ fn is_documented(operation: &Operation, target: &Path, image: Image) -> bool {
             }
         }
         Operation::Symlink { .. } => {
-            parent == Path::new("/dev/dri/by-path") || lib_dirs.any(|l| l == parent)
+            parent == Path::new("/dev/dri/by-path")
+                || lib_dirs.any(|l| l == parent)
+                || parent == xorg.join("extensions")
+                || target.starts_with("/nix/store")
         }
         Operation::Files { .. } => target == Path::new("/proc/driver/nvidia"),
         Operation::Bind { kind, .. } => match kind {
             BindKind::Library => lib_dirs.any(|l| l == parent),
+            BindKind::Module => target.starts_with(xorg),
             BindKind::Binary => parent == Path::new("/usr/bin"),
             BindKind::Firmware => below(&["/lib/firmware/nvidia"]),
             BindKind::Socket => below(&["/run/nvidia-persistenced", "/run/nvidia-fabricmanager"]),
@@ -141,6 +151,9 @@ fn is_documented(operation: &Operation, target: &Path, image: Image) -> bool {
                 "/etc/vulkan",
                 "/usr/share/glvnd/egl_vendor.d",
                 "/usr/share/nvidia",
+                "/usr/share/egl/egl_external_platform.d",
+                "/usr/share/X11/xorg.conf.d",
+                &format!("{}/nvidia/wine", image.lib_dir()),
             ]),
             BindKind::Proc => below(&["/proc/driver/nvidia"]),
         },

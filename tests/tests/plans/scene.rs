@@ -67,6 +67,14 @@ impl Image {
         }
     }
 
+    /// Where X servers of such a distribution have their modules.
+    pub(crate) fn xorg_dir(self) -> &'static str {
+        match self {
+            Image::Debian | Image::Alpine => "/usr/lib/xorg/modules",
+            Image::Fedora | Image::Scratch => "/usr/lib64/xorg/modules",
+        }
+    }
+
     pub(crate) fn lib32_dir(self) -> Option<&'static str> {
         match self {
             Image::Debian => Some("/usr/lib/i386-linux-gnu"),

@@ -82,6 +82,18 @@ impl<'a> Value<'a> {
         }))
     }
 
+    /// The value at `keys`, each a table's but the last; `None` where there is none.
+    pub(super) fn below(self, keys: &[&str]) -> Result<Option<Value<'a>>, Finding> {
+        let mut value = self;
+        for key in keys {
+            match value.table()?.find(|v| v.key == *key) {
+                Some(found) => value = found,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(value))
+    }
+
     pub(super) fn boolean(self) -> Result<bool, Finding> {
         let boolean = self.value.get_ref().as_bool();
         boolean.ok_or_else(|| self.wrong("true or false"))

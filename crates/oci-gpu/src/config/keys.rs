@@ -5,7 +5,8 @@ use super::document::Document;
 use crate::finding::{Finding, quote};
 
 /// Every key of our file.
-pub(super) const OURS: [&str; 10] = [
+pub(super) const OURS: [&str; 12] = [
+    "cuda-compat",
     "dev-root",
     "disable-require",
     "driver-capabilities",
@@ -13,6 +14,7 @@ pub(super) const OURS: [&str; 10] = [
     "env-when-unprivileged",
     "ignore-imex-channels",
     "log",
+    "mps-pipe-directory",
     "no-cgroups",
     "swarm-resources",
     "volume-mounts",
@@ -44,12 +46,14 @@ pub(super) fn ours(document: &Document<'_>) -> Result<Config, Finding> {
     let policy = &mut config.policy;
     for (at, value) in document.values() {
         match value.key {
+            "cuda-compat" => config.cuda_compat = value.boolean()?,
             "dev-root" => config.dev_root = Some(value.path()?),
             "disable-require" => policy.disable_require = value.boolean()?,
             "driver-capabilities" => policy.capabilities = value.capabilities()?,
             "driver-root" => config.driver_root = Some(value.path()?),
             "env-when-unprivileged" => policy.env_when_unprivileged = value.boolean()?,
             "ignore-imex-channels" => policy.ignore_imex = value.boolean()?,
+            "mps-pipe-directory" => config.mps_directory = Some(value.path()?),
             "log" => config.log = Some(value.path()?),
             "no-cgroups" => config.no_cgroups = value.boolean()?,
             "swarm-resources" => {
@@ -93,6 +97,12 @@ pub(super) fn nvidias(document: &Document<'_>) -> Result<Config, Finding> {
                     if value.key == "ignore-imex-channel-requests" {
                         policy.ignore_imex = value.boolean()?;
                     }
+                }
+            }
+            "nvidia-container-runtime" => {
+                let key = ["modes", "legacy", "cuda-compat-mode"];
+                if let Some(mode) = value.below(&key)? {
+                    config.cuda_compat = mode.string()? != "disabled";
                 }
             }
             "nvidia-container-cli" => {

@@ -62,6 +62,8 @@ fn every_key_of_ours() {
         ignore-imex-channels = true
         driver-root = "/run/nvidia/driver"
         dev-root = "/host"
+        cuda-compat = false
+        mps-pipe-directory = "/run/mps"
         no-cgroups = true
         log = "/var/log/oci-gpu.log"
         "#,
@@ -77,6 +79,8 @@ fn every_key_of_ours() {
         },
         driver_root: Some("/run/nvidia/driver".into()),
         dev_root: Some("/host".into()),
+        cuda_compat: false,
+        mps_directory: Some("/run/mps".into()),
         no_cgroups: true,
         log: Some("/var/log/oci-gpu.log".into()),
         source: Some(OWN_FILE.into()),
@@ -92,8 +96,8 @@ fn each_key_is_read_alone() {
     for key in keys::OURS {
         let value = match key {
             "driver-capabilities" | "swarm-resources" => "'video'",
-            "driver-root" | "dev-root" | "log" => "'/x'",
-            "env-when-unprivileged" => "false",
+            "driver-root" | "dev-root" | "log" | "mps-pipe-directory" => "'/x'",
+            "env-when-unprivileged" | "cuda-compat" => "false",
             _ => "true",
         };
         let mut config = ours(&format!("{key} = {value}")).unwrap_or_else(|e| panic!("{e}"));

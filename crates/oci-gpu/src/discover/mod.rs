@@ -105,14 +105,14 @@ pub fn discover_within(host: &Host, scope: &Scope) -> Result<Inventory, Discover
         scope,
         &mut candidates,
     );
-    let files = files::find(
+    let search = files::Search {
         host,
-        &user.root,
-        &user.directories,
-        &kernel.version,
+        root: &user.root,
+        libraries: &user.directories,
+        version: &kernel.version,
         scope,
-        &mut candidates,
-    );
+    };
+    let files = search.all(&mut candidates);
     let imex_channels = match scope.imex_channels {
         true => nodes::imex_channels(&nodes),
         false => Vec::new(),

@@ -17,7 +17,18 @@ pub(super) struct Image<'a> {
     pub(super) byte_order: scroll::Endian,
     /// The dynamic table up to its DT_NULL; empty for a static program.
     pub(super) dynamic: Vec<Dyn>,
+    pub(super) sections: Sections,
     loads: Vec<ProgramHeader>,
+}
+
+/// Where the section headers are; they are read where they are asked for.
+pub(super) struct Sections {
+    pub(super) offset: u64,
+    pub(super) count: u16,
+    /// Bytes of one.
+    pub(super) size: u16,
+    /// Which of them holds the names.
+    pub(super) names: u16,
 }
 
 impl<'a> Image<'a> {
@@ -44,6 +55,12 @@ impl<'a> Image<'a> {
             },
             byte_order,
             dynamic,
+            sections: Sections {
+                offset: header.e_shoff,
+                count: header.e_shnum,
+                size: header.e_shentsize,
+                names: header.e_shstrndx,
+            },
             loads: segments
                 .into_iter()
                 .filter(|segment| segment.p_type == PT_LOAD)

@@ -6,10 +6,12 @@
 //! whole-file parser reads everything, and drops a soname at offset 0 (goblin #290).
 
 mod image;
+mod notes;
 mod versions;
 mod window;
 
-pub use versions::{VersionNeed, version_needs};
+pub use notes::note;
+pub use versions::{VersionNeed, version_definitions, version_needs};
 
 use std::fmt;
 use std::io;

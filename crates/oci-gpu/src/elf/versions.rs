@@ -1,6 +1,7 @@
-//! Symbol versions that a file needs of others (`.gnu.version_r`).
+//! Symbol versions that a file needs of others (`.gnu.version_r`), and those that it defines
+//! (`.gnu.version_d`).
 
-use goblin::elf::dynamic::{DT_VERNEED, DT_VERNEEDNUM};
+use goblin::elf::dynamic::{DT_VERDEF, DT_VERDEFNUM, DT_VERNEED, DT_VERNEEDNUM};
 use scroll::Pread;
 use serde::Serialize;
 
@@ -12,6 +13,10 @@ const VERSION_LIMIT: usize = 1024;
 
 /// Size of `Elf32_Verneed`, `Elf64_Verneed` and of the `Vernaux` ones, which are all alike.
 const RECORD: usize = 16;
+
+/// Size of `Elf32_Verdef` and `Elf64_Verdef`, which are alike, and of their `Verdaux`.
+const DEFINITION: usize = 20;
+const NAMED: usize = 8;
 
 /// Versions of one library that a file needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -71,6 +76,41 @@ pub fn version_needs(file: &impl ReadAt) -> Result<Vec<VersionNeed>, ElfError> {
         })
     });
     Ok(needs.collect())
+}
+
+/// Reads the names of the versions that `file` defines, in file order; the first is the file's own
+/// name, or its soname. What a C library offers to those that need versions of it.
+///
+/// # Errors
+/// As those of [`read`](super::read), and more than 1024 versions.
+pub fn version_definitions(file: &impl ReadAt) -> Result<Vec<String>, ElfError> {
+    let mut image = Image::open(file)?;
+    let Some(address) = image.value(DT_VERDEF) else {
+        return Ok(Vec::new());
+    };
+    let count = image.value(DT_VERDEFNUM).unwrap_or(0);
+    if count > VERSION_LIMIT as u64 {
+        return Err(ElfError::Malformed(format!(
+            "{count} versions are over the limit of {VERSION_LIMIT}"
+        )));
+    }
+    let order = image.byte_order;
+    let mut offset = image.file_offset(address)?;
+    let mut names = Vec::new();
+    for _ in 0..count {
+        // `Verdef` has 20 bytes: its first `Verdaux`, which holds the name, is at vd_aux from it.
+        let bytes = image.window.bytes(offset, DEFINITION)?;
+        let first: u32 = bytes.pread_with(12, order).map_err(malformed)?;
+        let next: u32 = bytes.pread_with(16, order).map_err(malformed)?;
+        let bytes = image.window.bytes(step(offset, first)?, NAMED)?;
+        let name: u32 = bytes.pread_with(0, order).map_err(malformed)?;
+        names.push(u64::from(name));
+        if next == 0 {
+            break;
+        }
+        offset = step(offset, next)?;
+    }
+    image.names(&names)
 }
 
 /// `Verneed`: a library, of which versions are needed.

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::{Action, BindKind, CacheEntry, Operation, Plan, Skipped};
 use crate::capability::{Capability, CapabilitySet};
-use crate::container::{ContainerFacts, Libc};
-use crate::driver_files::{BELOW, EXTRA_LINKS, REQUIRED, capabilities_of, has_development_link};
+use crate::container::{ContainerFacts, Libc, compat};
+use crate::driver_files::{
+    BELOW, LINKS, LinkTarget, REQUIRED, capabilities_of, has_development_link,
+};
 use crate::elf::{Class, Machine};
 use crate::finding::{Code, Finding};
 use crate::inventory::{Inventory, Library};
@@ -29,7 +31,16 @@ pub(super) fn plan(
             unwanted.push(library);
             continue;
         }
-        let directory = match place(library, grant, facts) {
+        let given = |soname: &str| {
+            let of_driver = inventory.libraries.iter().filter(|l| l.foreign.is_none());
+            let mut given = of_driver.filter(|l| l.capabilities.intersects(grant.capabilities));
+            given.any(|l| l.soname.as_deref() == Some(soname))
+        };
+        let loadable = match &library.foreign {
+            Some(needs) => facts.takes(library, needs, given),
+            None => Ok(()),
+        };
+        let directory = match place(library, grant, facts).and_then(|d| loadable.map(|()| d)) {
             Ok(directory) => directory,
             Err(why) => {
                 plan.skip(library.path.display().to_string(), why);
@@ -58,22 +69,67 @@ pub(super) fn plan(
     if directories.is_empty() {
         return Ok(None);
     }
-    let why = match facts.libc {
+    let mut why = match facts.libc {
         Libc::Glibc => "glibc's loader finds libraries by soname in /etc/ld.so.cache",
         Libc::Musl => {
             entries.clear();
             "musl's loader finds libraries by the directories of its path file"
         }
-    };
+    }
+    .to_owned();
+    if let Some(newer) = forward_compatible(plan, inventory, grant, facts, &mut entries) {
+        why.push_str(&newer);
+    }
     let what = Operation::LdCache {
         entries,
         directories,
     };
     Ok(Some(Action {
         what,
-        why: why.to_owned(),
+        why,
         required: true,
     }))
+}
+
+/// Names the libraries of the image's own CUDA forward compatibility in place of the driver's,
+/// where they fit: why, or `None`. The loader takes a name of its cache before all that lies in its
+/// directories.
+fn forward_compatible(
+    plan: &mut Plan,
+    inventory: &Inventory,
+    grant: &Grant,
+    facts: &ContainerFacts,
+    entries: &mut [CacheEntry],
+) -> Option<String> {
+    let compat = facts.compat.as_ref()?;
+    if !grant.capabilities.contains(Capability::Compute) || facts.libc == Libc::Musl {
+        return None;
+    }
+    let brands = grant.gpus.iter().filter_map(|g| g.brand.as_deref());
+    if let Err(why) = compat.fits(&inventory.driver.version, brands) {
+        plan.skip(
+            format!("{}: the image's newer CUDA", compat::DIRECTORY),
+            why,
+        );
+        return None;
+    }
+    let native = ldcache::flags_for(facts.native.0, facts.native.1)?;
+    for (soname, path) in &compat.libraries {
+        let stem = soname.split(".so").next().unwrap_or_default();
+        let development = format!("{stem}.so");
+        let same = |e: &&mut CacheEntry| {
+            e.flags == native && (e.soname == *soname || e.soname == development)
+        };
+        entries
+            .iter_mut()
+            .filter(same)
+            .for_each(|e| e.path.clone_from(path));
+    }
+    Some(format!(
+        "; the image's CUDA libraries of {} in {} come first, for they are made for this driver",
+        compat.version,
+        compat::DIRECTORY
+    ))
 }
 
 /// The directory for a library, or why the container cannot use it.
@@ -137,37 +193,46 @@ fn one(
             flags,
         });
     };
-    // A file without a soname is loaded by its path (X.Org modules); a link or entry is no use.
-    let Some(soname) = library.soname.as_deref().filter(|s| is_file_name(s)) else {
-        return;
-    };
-    cache(soname);
-    if Path::new(soname) != Path::new(name) {
-        let link = Operation::Symlink {
-            target: directory.join(soname),
-            points_to: name.into(),
-        };
-        plan.add(link, false, "its soname".to_owned());
+    // A file without a soname is loaded by the name of one of its links.
+    let soname = library.soname.as_deref().filter(|s| is_file_name(s));
+    if let Some(soname) = soname {
+        cache(soname);
+        if Path::new(soname) != Path::new(name) {
+            let link = Operation::Symlink {
+                target: directory.join(soname),
+                points_to: name.into(),
+            };
+            plan.add(link, false, "its soname".to_owned());
+        }
+        if has_development_link(&library.stem) {
+            let development = format!("{}.so", library.stem);
+            cache(&development);
+            let target = directory.join(development);
+            let link = Operation::Symlink {
+                target,
+                points_to: soname.into(),
+            };
+            plan.add(
+                link,
+                false,
+                "the name that programs are linked with".to_owned(),
+            );
+        }
     }
-    if has_development_link(&library.stem) {
-        let development = format!("{}.so", library.stem);
-        cache(&development);
-        let target = directory.join(development);
-        let link = Operation::Symlink {
-            target,
-            points_to: soname.into(),
+    let links = LINKS.iter().filter(|l| l.stem == library.stem);
+    for link in links.filter(|l| granted.contains(l.capability)) {
+        let points_to = match (link.leads_to, soname) {
+            (LinkTarget::Soname, Some(soname)) => Path::new(soname),
+            _ => Path::new(name),
         };
-        plan.add(
-            link,
-            false,
-            "the name that programs are linked with".to_owned(),
-        );
-    }
-    for (_, extra) in EXTRA_LINKS.iter().filter(|(stem, _)| *stem == library.stem) {
-        cache(extra);
+        // Loaders look for names, not for paths below their directories.
+        let below = Path::new(link.path).components().count() - 1;
+        if below == 0 {
+            cache(link.path);
+        }
         let link = Operation::Symlink {
-            target: directory.join(extra),
-            points_to: name.into(),
+            target: directory.join(link.path),
+            points_to: Path::new(&"../".repeat(below)).join(points_to),
         };
         plan.add(
             link,

@@ -112,6 +112,8 @@ pub enum BindKind {
     Library,
     /// A program: read-only, nosuid, nodev.
     Binary,
+    /// A module of the X server: read-only, nosuid, nodev.
+    Module,
     /// Firmware: read-only, nosuid, nodev, noexec.
     Firmware,
     /// A Unix socket: nosuid, nodev, noexec; writable, or nobody could connect.
@@ -161,7 +163,7 @@ impl Plan {
         let mut plan = Plan::default();
         devices::plan(&mut plan, grant)?;
         let loader = libraries::plan(&mut plan, inventory, grant, facts)?;
-        files::plan(&mut plan, inventory, grant);
+        files::plan(&mut plan, inventory, grant, facts);
         procfs::plan(&mut plan, inventory, grant, facts);
         plan.actions.extend(loader);
         Ok(plan)

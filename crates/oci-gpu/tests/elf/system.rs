@@ -94,6 +94,27 @@ fn needs_of(versions: &str) -> Vec<VersionNeed> {
     needs
 }
 
+/// Lines of the .gnu.version_d section: `... Rev: 1  Flags: none  Index: 2  Cnt: 1  Name: GLIBC_2.4`.
+fn definitions_of(versions: &str) -> Vec<String> {
+    let section = versions
+        .split_once("Version definition section")
+        .map_or("", |(_, rest)| rest);
+    let section = section.split("Version needs section").next().unwrap();
+    let names = section
+        .lines()
+        .filter(|line| line.contains(" Rev: "))
+        .filter_map(|line| line.split_once("Name: "));
+    names.map(|(_, name)| name.trim().to_owned()).collect()
+}
+
+/// `Build ID: 93ac...` of the note sections, as bytes.
+fn build_id_of(notes: &str) -> Option<Vec<u8>> {
+    let (_, id) = notes.split_once("Build ID: ")?;
+    let id = id.split_whitespace().next()?.as_bytes();
+    let byte = |two: &[u8]| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok();
+    id.chunks(2).map(byte).collect()
+}
+
 #[test]
 fn facts_are_those_that_readelf_tells() {
     if Command::new("readelf").arg("--version").output().is_err() {
@@ -101,6 +122,7 @@ fn facts_are_those_that_readelf_tells() {
         return;
     }
     let (mut files, mut sonames, mut reads) = (0, 0, 0);
+    let (mut defined, mut ids) = (0, 0);
     for path in system_files() {
         let Some(dynamic) = readelf("-d", &path) else {
             continue;
@@ -127,10 +149,19 @@ fn facts_are_those_that_readelf_tells() {
         let needs = elf::version_needs(&File::open(&path).unwrap()).unwrap();
         assert_eq!(needs, needs_of(&readelf("-V", &path).unwrap()), "{name}");
 
+        let definitions = elf::version_definitions(&File::open(&path).unwrap()).unwrap();
+        let versions = readelf("-V", &path).unwrap();
+        assert_eq!(definitions, definitions_of(&versions), "{name}");
+        defined += definitions.len();
+        let id = elf::note(&File::open(&path).unwrap(), ".note.gnu.build-id", "GNU").unwrap();
+        assert_eq!(id, build_id_of(&readelf("-n", &path).unwrap()), "{name}");
+        ids += usize::from(id.is_some());
+
         files += 1;
         sonames += usize::from(facts.soname.is_some());
         reads += file.reads.get();
     }
     assert!(sonames > 0, "no library on this machine");
+    assert!(defined > 0 && ids > 0, "{defined} {ids}");
     assert!(reads <= 3 * files, "{reads} reads for {files} files");
 }

@@ -1,12 +1,17 @@
-//! The table of driver files: which library, program, socket or file belongs to which capability.
-//!
-//! Names and groups are those of libnvidia-container's component lists (nvc_info.c) and of the
-//! toolkit's discovery, with what was seen in the packages of drivers 535 and 550. A library has
-//! every capability whose code loads it: libnvidia-gpucomp compiles for CUDA and for Vulkan.
+//! The driver's libraries, by capability.
 
 use crate::capability::Capability::{self, Compute, Display, Graphics, Ngx, Utility, Video};
 use crate::capability::CapabilitySet;
-use crate::inventory::FileKind;
+
+/// How the name of a library's file ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Version {
+    /// In the driver's version ("libcuda.so.550.163.01"): part of the driver, built for every glibc.
+    Driver,
+    /// In one of its own ("libnvidia-egl-gbm.so.1.1.2"): built by NVIDIA or by a distribution, for
+    /// a glibc that need not be the container's.
+    Own,
+}
 
 /// A library of the driver by its stem (the file name before ".so").
 struct DriverLibrary {
@@ -14,6 +19,7 @@ struct DriverLibrary {
     capabilities: &'static [Capability],
     /// Whether it is linked to directly, so that containers expect `<stem>.so` too.
     linked: bool,
+    version: Version,
 }
 
 const fn library(stem: &'static str, capabilities: &'static [Capability]) -> DriverLibrary {
@@ -21,18 +27,24 @@ const fn library(stem: &'static str, capabilities: &'static [Capability]) -> Dri
         stem,
         capabilities,
         linked: false,
+        version: Version::Driver,
     }
 }
 
 const fn linked(stem: &'static str, capabilities: &'static [Capability]) -> DriverLibrary {
     DriverLibrary {
-        stem,
-        capabilities,
         linked: true,
+        ..library(stem, capabilities)
     }
 }
 
-/// Libraries, by capability.
+const fn own(stem: &'static str, capabilities: &'static [Capability]) -> DriverLibrary {
+    DriverLibrary {
+        version: Version::Own,
+        ..library(stem, capabilities)
+    }
+}
+
 const LIBRARIES: &[DriverLibrary] = &[
     // NVML and management.
     linked("libnvidia-ml", &[Utility]),
@@ -77,6 +89,14 @@ const LIBRARIES: &[DriverLibrary] = &[
     library("libnvidia-vksc-core", &[Graphics]),
     library("libnvidia-vulkan-producer", &[Graphics]),
     library("libnvoptix", &[Graphics]),
+    // NvAPI, for Windows programs under Proton.
+    own("libnvidia-api", &[Graphics]),
+    // Window systems of EGL.
+    own("libnvidia-egl-gbm", &[Graphics]),
+    own("libnvidia-egl-wayland", &[Graphics]),
+    own("libnvidia-egl-wayland2", &[Graphics]),
+    own("libnvidia-egl-xcb", &[Graphics]),
+    own("libnvidia-egl-xlib", &[Graphics]),
     // DLSS.
     linked("libnvidia-ngx", &[Ngx]),
     // Parts of nvidia-settings, which need GTK and Wayland: no application loads them.
@@ -85,9 +105,49 @@ const LIBRARIES: &[DriverLibrary] = &[
     library("libnvidia-wayland-client", &[Display]),
 ];
 
-/// Links that drivers install beside a library under a name that is neither its soname nor its
-/// development name: (stem, link).
-pub(crate) const EXTRA_LINKS: &[(&str, &str)] = &[("libGLX_nvidia", "libGLX_indirect.so.0")];
+/// What a [`Link`] leads to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LinkTarget {
+    /// The library's file.
+    File,
+    /// The link that is named by its soname.
+    Soname,
+}
+
+/// A link that drivers install beside a library, under a name that is neither its soname nor its
+/// development name.
+pub(crate) struct Link {
+    /// The library's stem.
+    pub(crate) stem: &'static str,
+    /// Its path below the library directory.
+    pub(crate) path: &'static str,
+    pub(crate) leads_to: LinkTarget,
+    /// The capability without which nobody looks for it.
+    pub(crate) capability: Capability,
+}
+
+pub(crate) const LINKS: &[Link] = &[
+    Link {
+        stem: "libGLX_nvidia",
+        path: "libGLX_indirect.so.0",
+        leads_to: LinkTarget::File,
+        capability: Graphics,
+    },
+    // GBM loads backends by the name of the DRM driver (Mesa, src/gbm/main/backend.c).
+    Link {
+        stem: "libnvidia-allocator",
+        path: "gbm/nvidia-drm_gbm.so",
+        leads_to: LinkTarget::Soname,
+        capability: Graphics,
+    },
+    // It has no soname, and is loaded by this name.
+    Link {
+        stem: "libnvidia-vulkan-producer",
+        path: "libnvidia-vulkan-producer.so",
+        leads_to: LinkTarget::File,
+        capability: Graphics,
+    },
+];
 
 /// Directories below the library directory, (stem, directory), of libraries that programs look for
 /// there alone: libvdpau tries vdpau/libvdpau_nvidia.so.1, and by name only libvdpau_nvidia.so
@@ -97,78 +157,6 @@ pub(crate) const BELOW: &[(&str, &str)] = &[("libvdpau_nvidia", "vdpau")];
 /// The library without which a capability means nothing; its absence fails a container that asks.
 pub(crate) const REQUIRED: &[(Capability, &str)] =
     &[(Compute, "libcuda"), (Utility, "libnvidia-ml")];
-
-/// Programs.
-pub(crate) const BINARIES: &[(&str, Capability)] = &[
-    ("nvidia-smi", Utility),
-    ("nvidia-debugdump", Utility),
-    ("nvidia-persistenced", Utility),
-    ("nv-fabricmanager", Utility),
-    ("nvidia-imex", Utility),
-    ("nvidia-imex-ctl", Utility),
-    ("nvidia-cuda-mps-control", Compute),
-    ("nvidia-cuda-mps-server", Compute),
-];
-
-/// Sockets and directories of the driver's daemons.
-pub(crate) const SOCKETS: &[(&str, FileKind, Capability)] = &[
-    ("/run/nvidia-persistenced/socket", FileKind::Socket, Utility),
-    (
-        "/run/nvidia-fabricmanager/socket",
-        FileKind::Socket,
-        Utility,
-    ),
-    ("/tmp/nvidia-mps", FileKind::Directory, Compute),
-];
-
-/// Configuration: (name, directories on the host in order, directory in the container, capability).
-pub(crate) const CONFIGS: &[(&str, &[&str], &str, Capability)] = &[
-    (
-        "nvidia.icd",
-        &["/etc/OpenCL/vendors"],
-        "/etc/OpenCL/vendors",
-        Compute,
-    ),
-    (
-        "10_nvidia.json",
-        GLVND,
-        "/usr/share/glvnd/egl_vendor.d",
-        Graphics,
-    ),
-    ("nvidia_icd.json", VULKAN_ICD, "/etc/vulkan/icd.d", Graphics),
-    // RPM packages name the processor.
-    (
-        "nvidia_icd.x86_64.json",
-        VULKAN_ICD,
-        "/etc/vulkan/icd.d",
-        Graphics,
-    ),
-    (
-        "nvidia_icd.aarch64.json",
-        VULKAN_ICD,
-        "/etc/vulkan/icd.d",
-        Graphics,
-    ),
-    (
-        "nvidia_layers.json",
-        VULKAN_LAYER,
-        "/etc/vulkan/implicit_layer.d",
-        Graphics,
-    ),
-    (
-        "nvoptix.bin",
-        &["/usr/share/nvidia"],
-        "/usr/share/nvidia",
-        Graphics,
-    ),
-];
-
-const GLVND: &[&str] = &["/etc/glvnd/egl_vendor.d", "/usr/share/glvnd/egl_vendor.d"];
-const VULKAN_ICD: &[&str] = &["/etc/vulkan/icd.d", "/usr/share/vulkan/icd.d"];
-const VULKAN_LAYER: &[&str] = &[
-    "/etc/vulkan/implicit_layer.d",
-    "/usr/share/vulkan/implicit_layer.d",
-];
 
 /// The capabilities that a library of that stem is part of. A library of the driver's version that
 /// the table does not know belongs to a newer driver: it goes where libcuda or the graphics
@@ -183,6 +171,15 @@ pub(crate) fn capabilities_of(stem: &str) -> CapabilitySet {
 /// Whether containers expect `<stem>.so` beside the soname.
 pub(crate) fn has_development_link(stem: &str) -> bool {
     find(stem).is_some_and(|l| l.linked)
+}
+
+/// The stem, if `name` is that of a library with a version of its own under its soname, by which
+/// it is found: "libnvidia-egl-gbm.so.1". What lies there is the file, or leads to it.
+pub(crate) fn own_version(name: &str) -> Option<&'static str> {
+    let (stem, version) = name.split_once(".so.")?;
+    let is_number = !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit());
+    let known = find(stem).filter(|l| l.version == Version::Own)?;
+    is_number.then_some(known.stem)
 }
 
 fn find(stem: &str) -> Option<&'static DriverLibrary> {
@@ -208,6 +205,9 @@ mod tests {
                 .iter()
                 .all(|(c, stem)| capabilities_of(stem).contains(*c))
         );
+        let known = |stem: &str| find(stem).is_some_and(|l| l.version == Version::Driver);
+        assert!(LINKS.iter().all(|l| known(l.stem)));
+        assert!(BELOW.iter().all(|(stem, _)| known(stem)));
     }
 
     #[test]
@@ -215,5 +215,21 @@ mod tests {
         let unknown = capabilities_of("libnvidia-of-the-future");
         assert!(unknown.contains(Compute) && unknown.contains(Graphics));
         assert!(!has_development_link("libnvidia-of-the-future"));
+    }
+
+    #[test]
+    fn libraries_with_a_version_of_their_own_go_by_their_soname() {
+        let rows = [
+            ("libnvidia-egl-gbm.so.1", Some("libnvidia-egl-gbm")),
+            ("libnvidia-api.so.1", Some("libnvidia-api")),
+            ("libnvidia-egl-gbm.so.1.1.2", None),
+            ("libnvidia-egl-gbm.so", None),
+            ("libnvidia-egl-gbm.so.", None),
+            ("libcuda.so.1", None),
+            ("libnvidia-egl-gbm2.so.1", None),
+        ];
+        for (name, stem) in rows {
+            assert_eq!(own_version(name), stem, "{name}");
+        }
     }
 }
