@@ -5,9 +5,9 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 
 /// Every word that `kind` can be.
-pub const KINDS: [&str; 11] = [
+pub const KINDS: [&str; 12] = [
     "device", "library", "binary", "file", "dir", "socket", "firmware", "symlink", "env", "proc",
-    "ldcache",
+    "ldcache", "group",
 ];
 
 /// What a member of an object may be.
@@ -76,8 +76,9 @@ pub fn check_shape(value: &Value) -> Result<()> {
         if !KINDS.iter().any(|kind| item["kind"] == *kind) {
             return Err(Error::new(format!("items: the kind of {item}")));
         }
-        // What has no place on the host has no source.
-        if item["source"].is_null() && item["kind"] != "proc" {
+        // What has no place on the host has no source: groups, files that are made in memory.
+        let may_lack = ["proc", "file", "group"].map(Value::from);
+        if item["source"].is_null() && !may_lack.contains(&item["kind"]) {
             return Err(Error::new(format!("items: no source in {item}")));
         }
     }

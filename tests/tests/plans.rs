@@ -6,6 +6,8 @@
 mod devices;
 #[path = "plans/explained.rs"]
 mod explained;
+#[path = "plans/extras.rs"]
+mod extras;
 #[path = "plans/files.rs"]
 mod files;
 #[path = "plans/libraries.rs"]

@@ -75,6 +75,9 @@ fn text(inventory: &Inventory, verbose: bool) -> String {
         .iter()
         .map(|c| vec![format!("  {}", node(&c.node))]);
     section("IMEX channels", channels.collect());
+    let peripherals = inventory.peripherals.iter();
+    let peripherals = peripherals.map(|p| vec![format!("  {}", p.kind.class()), node(&p.node)]);
+    section("hardware beside the GPUs", peripherals.collect());
     let libraries = inventory.libraries.iter().map(|l| {
         let soname = l.soname.clone().unwrap_or_else(|| "no soname".to_owned());
         vec![

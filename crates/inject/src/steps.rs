@@ -98,7 +98,8 @@ fn one(
     }
 }
 
-fn bind(
+/// Attaches `source` at `target`, which is made where it is missing.
+pub(crate) fn bind(
     root: &Rootfs,
     source: &Source,
     target: &Path,

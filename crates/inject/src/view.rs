@@ -8,7 +8,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::stat::{Mode, fstat, mkdirat};
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
 
 use oci_gpu::finding::{Code, Finding};
@@ -19,7 +19,8 @@ use crate::attach::{classic_tmpfs, is_unavailable, restrict};
 use crate::fail::failed;
 use crate::loader_cache::read_bounded;
 use crate::rootfs::Rootfs;
-use crate::steps::Outcome;
+use crate::sources::{Identity, Source};
+use crate::steps::{Outcome, bind};
 use crate::target::{bad_target, entry};
 use crate::undo::Undo;
 
@@ -29,9 +30,55 @@ const PROC: FsType = FsType(libc::PROC_SUPER_MAGIC);
 
 const ATTRIBUTES: u64 = attr::NOSUID | attr::NODEV | attr::NOEXEC;
 
-/// Mounts `entries` on the directory `target`, which must lie in procfs: an image can make
-/// directories of that name, but no procfs.
+/// Mounts `entries` on the directory `target`: one of procfs, which is there or not, or one of the
+/// container's own, which is made where it is missing.
 pub(crate) fn mount(
+    root: &Rootfs,
+    target: &Path,
+    entries: &[FileEntry],
+    undo: &mut Undo,
+) -> Result<Outcome, Finding> {
+    match target.starts_with("/proc") {
+        true => in_procfs(root, target, entries, undo),
+        false => in_root(root, target, entries, undo),
+    }
+}
+
+fn in_root(
+    root: &Rootfs,
+    target: &Path,
+    entries: &[FileEntry],
+    undo: &mut Undo,
+) -> Result<Outcome, Finding> {
+    let is_ours = |place: &OwnedFd| file_system(place) == Ok(TMPFS_MAGIC) && holds(place, entries);
+    if root
+        .find(target, OFlag::O_PATH | OFlag::O_DIRECTORY)
+        .is_ok_and(|p| is_ours(&p))
+    {
+        return Ok(Outcome::Present);
+    }
+    let broken = |e: std::io::Error| {
+        let what = format!("make the files of {} in memory", target.display());
+        failed(Code::Mount, what, e)
+    };
+    let tree = detached(entries, root.label.as_deref()).map_err(broken)?;
+    let stat = fstat(&tree).map_err(|e| broken(e.into()))?;
+    let source = Source {
+        tree: Some(tree),
+        // Without detached mounts there is no tree either, and this is left out.
+        disk: target.to_path_buf(),
+        attributes: ATTRIBUTES | attr::RDONLY,
+        file: Identity::of(&stat),
+        is_directory: true,
+        device: None,
+    };
+    let done = bind(root, &source, target, undo)?;
+    source.tree.iter().for_each(|tree| root.made(tree.as_fd()));
+    Ok(done)
+}
+
+/// `target` must lie in procfs: an image can make directories of that name, but no procfs.
+fn in_procfs(
     root: &Rootfs,
     target: &Path,
     entries: &[FileEntry],
@@ -90,12 +137,17 @@ fn by_descriptor(
     entries: &[FileEntry],
     label: Option<&CStr>,
 ) -> std::io::Result<OwnedFd> {
+    let tree = detached(entries, label)?;
+    move_mount(tree.as_fd(), place.as_fd())?;
+    Ok(tree)
+}
+
+fn detached(entries: &[FileEntry], label: Option<&CStr>) -> std::io::Result<OwnedFd> {
     let mut options = OPTIONS.to_vec();
     options.extend(label.map(|label| (c"context", Some(label))));
     let tree = new_filesystem(c"tmpfs", &options, ATTRIBUTES)?;
     fill_all(&tree, entries)?;
     set_attributes(tree.as_fd(), attr::RDONLY, 0)?;
-    move_mount(tree.as_fd(), place.as_fd())?;
     Ok(tree)
 }
 

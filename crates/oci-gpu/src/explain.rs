@@ -255,7 +255,7 @@ fn items(what: &Operation, required: bool, why: &str, out: &mut Vec<Item>) {
                 BindKind::Binary => "binary",
                 BindKind::Firmware => "firmware",
                 BindKind::Socket => "socket",
-                BindKind::Directory => "dir",
+                BindKind::Directory | BindKind::Data => "dir",
                 BindKind::Config | BindKind::Module => "file",
                 BindKind::Proc => "proc",
             };
@@ -265,11 +265,15 @@ fn items(what: &Operation, required: bool, why: &str, out: &mut Vec<Item>) {
             item("symlink", Some(text(points_to)), text(target))
         }
         Operation::Files { target, entries } => {
+            let kind = match target.starts_with("/proc") {
+                true => "proc",
+                false => "file",
+            };
             for entry in entries
                 .iter()
                 .filter(|e| e.content.as_ref().is_some_and(|c| !c.is_empty()))
             {
-                item("proc", None, text(&target.join(&entry.path)));
+                item(kind, None, text(&target.join(&entry.path)));
             }
         }
         Operation::LdCache {

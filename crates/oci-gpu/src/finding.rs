@@ -65,6 +65,8 @@ codes! {
     Mig = 403,
     /// An IMEX channel does not exist.
     ImexChannel = 404,
+    /// Hardware beside the GPUs (GPUDirect Storage, GDRCopy, InfiniBand, NVSwitch) is not there.
+    Peripheral = 405,
     /// The driver has no file that a requested capability needs.
     MissingFile = 501,
     /// The container's process or namespace cannot be entered.

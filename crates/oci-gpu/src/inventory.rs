@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::capability::CapabilitySet;
 use crate::elf::{Class, Machine};
 use crate::finding::Finding;
+use crate::peripheral::Peripheral;
 
 /// Everything that discovery found. All paths are paths on the host.
 #[derive(Clone, Debug, Serialize)]
@@ -25,6 +26,8 @@ pub struct Inventory {
     pub mig_monitor: Option<MigAccess>,
     /// IMEX channels that have a node.
     pub imex_channels: Vec<ImexChannel>,
+    /// Nodes of hardware beside the GPUs.
+    pub peripherals: Vec<PeripheralNode>,
     /// Driver libraries, 64-bit before 32-bit, each list sorted by path.
     pub libraries: Vec<Library>,
     /// Programs, firmware, sockets and configuration of the driver.
@@ -207,6 +210,16 @@ pub struct ImexChannel {
     pub node: DeviceNode,
 }
 
+/// A node of hardware beside the GPUs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeripheralNode {
+    /// What it is.
+    pub kind: Peripheral,
+    /// The node.
+    pub node: DeviceNode,
+}
+
 /// A device node: where it is, what numbers it must have, and what was found there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -300,6 +313,8 @@ pub enum FileKind {
     Config,
     /// A module of the X server.
     XorgModule,
+    /// A directory of data.
+    Data,
 }
 
 /// The directory in a container that a file's place is told from.
@@ -330,6 +345,8 @@ pub struct DriverFile {
     pub target: PathBuf,
     /// The capabilities that it is part of.
     pub capabilities: CapabilitySet,
+    /// The hardware beside the GPUs that it is for; such a file is for every capability.
+    pub peripheral: Option<Peripheral>,
     /// The library with a version of its own that it leads to, by stem.
     pub library: Option<&'static str>,
     /// The absolute path by which it names its library, where that is no name for the loader to

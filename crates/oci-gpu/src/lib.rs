@@ -31,6 +31,7 @@ pub mod host;
 pub mod inventory;
 mod json;
 pub mod ldcache;
+pub mod peripheral;
 pub mod plan;
 pub mod request;
 pub mod select;

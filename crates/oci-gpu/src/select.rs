@@ -4,7 +4,9 @@ use serde::Serialize;
 
 use crate::capability::CapabilitySet;
 use crate::finding::{Code, Finding};
-use crate::inventory::{ControlNode, Gpu, ImexChannel, Inventory, MigAccess, MigInstance};
+use crate::inventory::{
+    ControlNode, Gpu, ImexChannel, Inventory, MigAccess, MigInstance, PeripheralNode,
+};
 use crate::request::require::{self, DeviceTraits, RequireFacts};
 use crate::request::{DeviceId, Devices, Request};
 
@@ -25,6 +27,10 @@ pub struct Grant {
     pub mig_rights: Vec<MigAccess>,
     /// IMEX channels.
     pub imex_channels: Vec<ImexChannel>,
+    /// Nodes of hardware beside the GPUs.
+    pub peripherals: Vec<PeripheralNode>,
+    /// Whether this is all that manages GPUs: the container sees what the host sees.
+    pub management: bool,
     /// Parts of the driver.
     #[serde(skip)]
     pub capabilities: CapabilitySet,
@@ -79,7 +85,12 @@ pub fn select(inventory: &Inventory, request: &Request) -> Result<Grant, SelectE
         mig,
         control: inventory.control.clone(),
         mig_rights: mig_rights(inventory, request)?,
-        imex_channels: imex_channels(inventory, request)?,
+        imex_channels: match request.management {
+            true => inventory.imex_channels.clone(),
+            false => imex_channels(inventory, request)?,
+        },
+        peripherals: peripherals(inventory, request)?,
+        management: request.management,
         capabilities: request.capabilities,
     })
 }
@@ -316,6 +327,10 @@ fn mig_rights(inventory: &Inventory, request: &Request) -> Result<Vec<MigAccess>
             &inventory.mig_monitor,
         ),
     ];
+    if request.management {
+        let all = [&inventory.mig_config, &inventory.mig_monitor];
+        return Ok(all.into_iter().flatten().cloned().collect());
+    }
     let mut rights = Vec::new();
     for (asked, variable, right) in asked {
         match (asked, right) {
@@ -333,6 +348,26 @@ fn mig_rights(inventory: &Inventory, request: &Request) -> Result<Vec<MigAccess>
         }
     }
     Ok(rights)
+}
+
+fn peripherals(inventory: &Inventory, request: &Request) -> Result<Vec<PeripheralNode>, Finding> {
+    let mut granted = Vec::new();
+    for kind in &request.peripherals {
+        let of_kind = inventory.peripherals.iter().filter(|p| p.kind == *kind);
+        let before = granted.len();
+        granted.extend(of_kind.cloned());
+        if granted.len() == before {
+            return Err(Finding::new(
+                Code::Peripheral,
+                format!(
+                    "{} was asked for, and the host has no node of it",
+                    kind.class()
+                ),
+                format!("{}, or unset {}", kind.remedy(), kind.variable()),
+            ));
+        }
+    }
+    Ok(granted)
 }
 
 fn imex_channels(inventory: &Inventory, request: &Request) -> Result<Vec<ImexChannel>, Finding> {

@@ -8,6 +8,7 @@ use crate::caps;
 use crate::check::{refusal, version_branch};
 use crate::driver::Module;
 use crate::gpu::Gpu;
+use crate::peripherals;
 use crate::spec::{HostSpec, Layout};
 use crate::tree::{Node, Tree};
 
@@ -54,6 +55,7 @@ fn directories(spec: &HostSpec) -> Vec<String> {
 /// Every node that the kernel modules of the host have, as paths in /dev.
 fn nodes(spec: &HostSpec, gpus: &[Gpu]) -> Result<Vec<Node>, Finding> {
     let mut nodes = Vec::new();
+    nodes.extend(peripherals::nodes(spec));
     if spec.gpus.bmc {
         nodes.push(drm_node("card", 0, VIDEO_GROUP));
     }

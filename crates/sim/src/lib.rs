@@ -43,6 +43,7 @@ mod gpu;
 mod layout;
 mod libraries;
 mod nixos;
+mod peripherals;
 mod plain;
 mod procfs;
 mod programs;
@@ -61,6 +62,7 @@ pub use gpu::{Gpu, MODELS, Model};
 pub use libraries::{
     DevLink, FileVersion, HOST_LIBRARIES, LIBRARIES, Library, Origin, Place, Soname,
 };
+pub use peripherals::Peripheral;
 pub use spec::{
     Arch, Decoy, Faults, GpuInstance, GpuSpec, Gpus, HostSpec, Layout, Majors, Minors, Nodes,
     Paths, Services,
@@ -123,6 +125,7 @@ impl HostSpec {
         let gpus = self.gpu_list()?;
         procfs::create(self, &gpus, tree)?;
         sysfs::create(self, &gpus, tree)?;
+        peripherals::files(self, tree)?;
         dev::create(self, &gpus, tree)
     }
 

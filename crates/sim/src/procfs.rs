@@ -107,6 +107,7 @@ fn devices(spec: &HostSpec) -> Result<String, Finding> {
             table.push((spec.majors.uvm, "nvidia-uvm"));
         }
     }
+    table.extend(spec.peripherals.iter().map(|kind| kind.driver()));
     table.sort_by_key(|(major, _)| *major);
     let mut text = "Character devices:\n".to_owned();
     for (major, name) in table {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::check::refusal;
 use crate::driver::{Driver, Module};
 use crate::elf::Target;
+use crate::peripherals::Peripheral;
 
 /// A host to simulate. Every key has a default; an empty description is a machine without GPU and
 /// driver.
@@ -32,6 +33,8 @@ pub struct HostSpec {
     pub gpu: Vec<GpuSpec>,
     /// The IMEX channels that have a node.
     pub imex_channels: Vec<u32>,
+    /// Hardware beside the GPUs.
+    pub peripherals: Vec<Peripheral>,
     /// Major numbers that the kernel gave out at boot.
     pub majors: Majors,
     /// Daemons whose sockets exist.

@@ -170,7 +170,7 @@ fn assert_items(planned: &Planned, value: &Value, what: &str) {
 /// The kind of an action's items, and how many it has.
 fn items_of(action: &Action) -> (&'static str, usize) {
     use oci_gpu::plan::BindKind::{
-        Binary, Config, Directory, Firmware, Library, Module, Proc, Socket,
+        Binary, Config, Data, Directory, Firmware, Library, Module, Proc, Socket,
     };
     match &action.what {
         Operation::Device { .. } => ("device", 1),
@@ -179,13 +179,14 @@ fn items_of(action: &Action) -> (&'static str, usize) {
             Binary => ("binary", 1),
             Firmware => ("firmware", 1),
             Socket => ("socket", 1),
-            Directory => ("dir", 1),
+            Directory | Data => ("dir", 1),
             Config | Module => ("file", 1),
             Proc => ("proc", 1),
         },
         Operation::Symlink { .. } => ("symlink", 1),
         // params, version and registry; mount points of others are empty.
-        Operation::Files { .. } => ("proc", 3),
+        Operation::Files { target, .. } if target.starts_with("/proc") => ("proc", 3),
+        Operation::Files { .. } => ("file", 1),
         Operation::LdCache {
             entries,
             directories,
@@ -193,7 +194,8 @@ fn items_of(action: &Action) -> (&'static str, usize) {
             true => ("ldcache", directories.len()),
             false => ("ldcache", entries.len()),
         },
-        Operation::Env { .. } | Operation::Group { .. } => panic!("{action:?}"),
+        Operation::Group { .. } => ("group", 1),
+        Operation::Env { .. } => panic!("{action:?}"),
     }
 }
 

@@ -173,7 +173,9 @@ impl Wish {
             if modules.contains(&Module::Modeset) {
                 devices.insert("/dev/nvidia-modeset 195:254".to_owned());
             }
-            for gpu in gpus.iter().filter(|g| granted.contains(&g.index)) {
+            // A split GPU has none to give.
+            let whole = gpus.iter().filter(|g| g.mig.is_empty());
+            for gpu in whole.filter(|g| granted.contains(&g.index)) {
                 devices.extend(gpu.card.map(|n| format!("/dev/dri/card{n} 226:{n}")));
                 devices.extend(gpu.render.map(|n| format!("/dev/dri/renderD{n} 226:{n}")));
             }
@@ -279,7 +281,8 @@ fn assert_granted(planned: &Planned, what: &str) {
     let grant = &planned.grant;
     let mut nodes: BTreeSet<_> = grant.control.iter().map(|c| c.node.path.clone()).collect();
     nodes.extend(grant.gpus.iter().map(|g| g.node.path.clone()));
-    let drm = grant.gpus.iter().flat_map(|g| &g.drm);
+    let whole = grant.gpus.iter().filter(|g| !g.mig_enabled);
+    let drm = whole.flat_map(|g| &g.drm);
     nodes.extend(drm.map(|d| d.node.path.clone()));
     for (_, instance) in &grant.mig {
         nodes.insert(instance.gi_access.node.path.clone());

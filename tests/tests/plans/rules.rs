@@ -46,7 +46,9 @@ pub(crate) fn assert_rules(planned: &Planned, image: Image, what: &str) {
             // Renaming the cache into place is the one step that is not undone.
             Operation::LdCache { .. } => assert_eq!(place + 1, plan.actions.len(), "{what}"),
             Operation::Files { .. } => {}
-            Operation::Env { .. } | Operation::Group { .. } => panic!("{what}: nobody asked"),
+            // Those of DRM nodes.
+            Operation::Group { gid } => assert!([44, 105].contains(gid), "{what}"),
+            Operation::Env { .. } => panic!("{what}: nobody asked"),
         }
     }
     // Each once, in the host's order.
@@ -125,7 +127,8 @@ fn is_documented(operation: &Operation, target: &Path, image: Image) -> bool {
         Operation::Device { .. } => {
             let name = target.file_name().unwrap().to_str().unwrap();
             match parent.to_str().unwrap() {
-                "/dev" => name.starts_with("nvidia"),
+                "/dev" => name.starts_with("nvidia") || name == "gdrdrv",
+                "/dev/infiniband" => name.starts_with("uverbs") || name == "rdma_cm",
                 "/dev/nvidia-caps" => name.starts_with("nvidia-cap"),
                 "/dev/nvidia-caps-imex-channels" => name.starts_with("channel"),
                 "/dev/dri" => name.starts_with("card") || name.starts_with("renderD"),
@@ -138,13 +141,17 @@ fn is_documented(operation: &Operation, target: &Path, image: Image) -> bool {
                 || parent == xorg.join("extensions")
                 || target.starts_with("/nix/store")
         }
-        Operation::Files { .. } => target == Path::new("/proc/driver/nvidia"),
+        Operation::Files { .. } => {
+            target == Path::new("/proc/driver/nvidia")
+                || target == Path::new("/etc/nvidia/nvidia-application-profiles-rc.d")
+        }
         Operation::Bind { kind, .. } => match kind {
             BindKind::Library => lib_dirs.any(|l| l == parent),
             BindKind::Module => target.starts_with(xorg),
             BindKind::Binary => parent == Path::new("/usr/bin"),
             BindKind::Firmware => below(&["/lib/firmware/nvidia"]),
             BindKind::Socket => below(&["/run/nvidia-persistenced", "/run/nvidia-fabricmanager"]),
+            BindKind::Data => target == Path::new("/run/udev"),
             BindKind::Directory => target == Path::new("/tmp/nvidia-mps"),
             BindKind::Config => below(&[
                 "/etc/OpenCL/vendors",
@@ -153,6 +160,7 @@ fn is_documented(operation: &Operation, target: &Path, image: Image) -> bool {
                 "/usr/share/nvidia",
                 "/usr/share/egl/egl_external_platform.d",
                 "/usr/share/X11/xorg.conf.d",
+                "/etc/cufile.json",
                 &format!("{}/nvidia/wine", image.lib_dir()),
             ]),
             BindKind::Proc => below(&["/proc/driver/nvidia"]),

@@ -8,7 +8,7 @@ use super::Scope;
 use super::userland::Directory;
 use crate::capability::{Capability, CapabilitySet};
 use crate::driver_files::{
-    BINARIES, Config, DATA, DIRECTORIES, MPS_DIRECTORY, SOCKETS, XORG_MODULES,
+    BINARIES, Config, DATA, DIRECTORIES, MPS_DIRECTORY, PERIPHERAL_FILES, SOCKETS, XORG_MODULES,
 };
 use crate::host::{Host, Root};
 use crate::inventory::{Candidate, DriverFile, FileKind, Home};
@@ -71,6 +71,9 @@ impl Search<'_> {
         if self.scope.has(Capability::Display) {
             self.xorg(&mut files, candidates);
         }
+        if self.scope.peripherals {
+            self.peripherals(&mut files);
+        }
         files
     }
 
@@ -78,6 +81,20 @@ impl Search<'_> {
     fn own_directories(&self) -> impl Iterator<Item = &Path> {
         let parents = self.libraries.iter().filter_map(|d| d.path.parent());
         parents.filter(|p| !["/", "/usr", "/usr/lib"].map(Path::new).contains(p))
+    }
+
+    /// Files of the host's own that hardware beside the GPUs needs.
+    fn peripherals(&self, files: &mut Vec<DriverFile>) {
+        let host = self.host.files();
+        for (peripheral, kind, path) in PERIPHERAL_FILES {
+            if let Ok(real) = host.resolve(Path::new(path)) {
+                let all = CapabilitySet::all();
+                files.push(DriverFile {
+                    peripheral: Some(*peripheral),
+                    ..file(host, *kind, &real, PathBuf::from(path), all)
+                });
+            }
+        }
     }
 
     fn programs(&self, files: &mut Vec<DriverFile>, candidates: &mut Vec<Candidate>) {
@@ -362,6 +379,7 @@ fn file(
         home: Home::Root,
         target,
         capabilities,
+        peripheral: None,
         library: None,
         names: None,
         link: None,

@@ -17,6 +17,7 @@ mod gpus;
 mod libraries;
 mod mig;
 mod nodes;
+mod peripherals;
 pub mod proc_driver;
 mod userland;
 mod version;
@@ -50,6 +51,8 @@ pub struct Scope {
     pub capabilities: CapabilitySet,
     /// IMEX channels, of which a host can have thousands.
     pub imex_channels: bool,
+    /// Hardware beside the GPUs.
+    pub peripherals: bool,
 }
 
 impl Scope {
@@ -58,15 +61,16 @@ impl Scope {
         Scope {
             capabilities: CapabilitySet::all(),
             imex_channels: true,
+            peripherals: true,
         }
     }
 
     /// What `request` can be granted from.
     pub fn of(request: &Request) -> Scope {
-        let imex_channels = !request.imex_channels.is_empty();
         Scope {
             capabilities: request.capabilities,
-            imex_channels,
+            imex_channels: request.management || !request.imex_channels.is_empty(),
+            peripherals: !request.peripherals.is_empty(),
         }
     }
 
@@ -117,6 +121,10 @@ pub fn discover_within(host: &Host, scope: &Scope) -> Result<Inventory, Discover
         true => nodes::imex_channels(&nodes),
         false => Vec::new(),
     };
+    let peripherals = match scope.peripherals {
+        true => peripherals::find(&nodes),
+        false => Vec::new(),
+    };
     Ok(Inventory {
         driver: kernel.into_driver(host, user.root.on_host(), candidates),
         gpus,
@@ -124,6 +132,7 @@ pub fn discover_within(host: &Host, scope: &Scope) -> Result<Inventory, Discover
         mig_config: mig::right(&nodes, "config")?,
         mig_monitor: mig::right(&nodes, "monitor")?,
         imex_channels,
+        peripherals,
         libraries,
         files,
         findings,
@@ -186,6 +195,7 @@ pub fn kernel_nodes(host: &Host) -> Result<Vec<KernelNode>, DiscoverError> {
     let scope = Scope {
         capabilities: CapabilitySet::EMPTY,
         imex_channels: false,
+        peripherals: false,
     };
     let mut devices: Vec<DeviceNode> = Vec::new();
     devices.extend(nodes::control(&nodes).into_iter().map(|c| c.node));

@@ -53,6 +53,16 @@ impl Majors {
         Ok(majors)
     }
 
+    /// The number of the character device that is called `name`.
+    pub(super) fn of(text: &str, name: &str) -> Option<u32> {
+        let lines = text.lines().map(str::trim);
+        let mut lines = lines.take_while(|l| !l.starts_with("Block devices"));
+        lines.find_map(|line| {
+            let (number, found) = line.split_once(' ')?;
+            (found.trim() == name).then(|| number.parse().ok())?
+        })
+    }
+
     /// Picks the driver's lines of the section "Character devices:".
     pub fn parse(text: &str) -> Majors {
         let mut majors = Majors::default();
@@ -126,6 +136,20 @@ impl Nodes<'_> {
         self.dev_root.join(path.trim_start_matches('/'))
     }
 
+    /// The character device at `path` with the numbers that it has; `None` where there is none.
+    pub(super) fn found(&self, path: &str) -> Option<DeviceNode> {
+        let found = self
+            .host
+            .files()
+            .metadata_nofollow(&self.on_host(path))
+            .ok()?;
+        let (major, minor) = numbers(&found);
+        found
+            .file_type()
+            .is_char_device()
+            .then(|| self.inspect(path, major, minor))
+    }
+
     /// Looks at `path`.
     pub(super) fn inspect(&self, path: &str, major: u32, minor: u32) -> DeviceNode {
         let on_host = self.on_host(path);
@@ -144,14 +168,20 @@ impl Nodes<'_> {
     }
 }
 
+/// Major and minor number, in Linux's encoding of dev_t in user space (glibc,
+/// sysdeps/unix/sysv/linux/sys/sysmacros.h).
+fn numbers(found: &Metadata) -> (u32, u32) {
+    let rdev = found.rdev();
+    let major = ((rdev >> 32) & 0xffff_f000) as u32 | ((rdev >> 8) & 0xfff) as u32;
+    let minor = ((rdev >> 12) & 0xffff_ff00) as u32 | (rdev & 0xff) as u32;
+    (major, minor)
+}
+
 fn state_of(found: &Metadata, major: u32, minor: u32) -> NodeState {
     if !found.file_type().is_char_device() {
         return NodeState::Wrong("it is not a character device".to_owned());
     }
-    // Linux's encoding of dev_t in user space (glibc sysdeps/unix/sysv/linux/sys/sysmacros.h).
-    let rdev = found.rdev();
-    let has_major = ((rdev >> 32) & 0xffff_f000) as u32 | ((rdev >> 8) & 0xfff) as u32;
-    let has_minor = ((rdev >> 12) & 0xffff_ff00) as u32 | (rdev & 0xff) as u32;
+    let (has_major, has_minor) = numbers(found);
     if (has_major, has_minor) == (major, minor) {
         NodeState::Present
     } else {

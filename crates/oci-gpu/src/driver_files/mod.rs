@@ -16,5 +16,5 @@ pub(crate) use libraries::{
     BELOW, LINKS, LinkTarget, REQUIRED, capabilities_of, has_development_link, own_version,
 };
 pub(crate) use others::{
-    BINARIES, Config, DATA, DIRECTORIES, MPS_DIRECTORY, SOCKETS, XORG_MODULES,
+    BINARIES, Config, DATA, DIRECTORIES, MPS_DIRECTORY, PERIPHERAL_FILES, SOCKETS, XORG_MODULES,
 };

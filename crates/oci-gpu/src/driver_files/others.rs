@@ -2,6 +2,7 @@
 
 use crate::capability::Capability::{self, Compute, Display, Graphics, Ngx, Utility};
 use crate::inventory::FileKind;
+use crate::peripheral::Peripheral;
 
 /// Programs.
 pub(crate) const BINARIES: &[(&str, Capability)] = &[
@@ -137,6 +138,14 @@ pub(crate) const DATA: &[(&str, Capability)] = &[
     ("nvidia/wine/_nvngx.dll", Ngx),
     ("nvidia/wine/nvngx.dll", Ngx),
     ("nvidia/wine/nvngx_dlssg.dll", Ngx),
+];
+
+/// Files of the host that hardware beside the GPUs needs: GPUDirect Storage looks block devices up
+/// in udev's database, and reads its own configuration (NVIDIA GPUDirect Storage, "cuFile
+/// configuration").
+pub(crate) const PERIPHERAL_FILES: &[(Peripheral, FileKind, &str)] = &[
+    (Peripheral::Gds, FileKind::Data, "/run/udev"),
+    (Peripheral::Gds, FileKind::Config, "/etc/cufile.json"),
 ];
 
 /// A module of the X server.

@@ -43,6 +43,10 @@ pub(super) fn plan(plan: &mut Plan, grant: &Grant) -> Result<(), Finding> {
             format!("IMEX channel {}", channel.id),
         )?;
     }
+    for peripheral in &grant.peripherals {
+        let why = format!("{}=enabled", peripheral.kind.variable());
+        device(plan, &peripheral.node, true, why)?;
+    }
     if grant.capabilities.contains(Graphics) || grant.capabilities.contains(Display) {
         drm(plan, grant)?;
     }
@@ -94,6 +98,14 @@ fn control(plan: &mut Plan, grant: &Grant) -> Result<(), Finding> {
 /// host that lacks them is not an error.
 fn drm(plan: &mut Plan, grant: &Grant) -> Result<(), Finding> {
     for gpu in &grant.gpus {
+        if gpu.mig_enabled && !grant.management {
+            // Only a profile with graphics may use them, and the kernel's files tell no profile.
+            for drm in &gpu.drm {
+                let why = "its GPU is split into MIG instances, which compute only";
+                plan.skip(drm.node.path.display().to_string(), why);
+            }
+            continue;
+        }
         for drm in &gpu.drm {
             let why = format!(
                 "DRM node of GPU {}, capability graphics or display",
@@ -119,7 +131,19 @@ fn drm(plan: &mut Plan, grant: &Grant) -> Result<(), Finding> {
     Ok(())
 }
 
+/// The group without which a process that is not root cannot open `node`: "video" and "render" of
+/// DRM nodes, say. Owners of the container's process are its own matter.
+fn needed_group(node: &DeviceNode) -> Option<u32> {
+    let owner = node.owner.filter(|_| node.state == NodeState::Present)?;
+    let everybody = owner.mode & 0o006 == 0o006;
+    (!everybody && owner.gid != 0 && owner.mode & 0o060 == 0o060).then_some(owner.gid)
+}
+
 fn device(plan: &mut Plan, node: &DeviceNode, required: bool, why: String) -> Result<(), Finding> {
+    if let Some(group) = needed_group(node) {
+        let why = format!("{} is for its group only", node.path.display());
+        plan.group(group, why);
+    }
     let path = node.path.display();
     let remedy = "run `oci-gpu system create-device-nodes` on the host";
     let problem = match &node.state {

@@ -11,6 +11,15 @@ use crate::select::Grant;
 /// wrong with one is a note and no failure; programs excepted, for users call them by name.
 pub(super) fn plan(plan: &mut Plan, inventory: &Inventory, grant: &Grant, facts: &ContainerFacts) {
     for file in &inventory.files {
+        if let Some(kind) = file.peripheral {
+            if !grant.peripherals.iter().any(|p| p.kind == kind) {
+                let why = format!("it is for {}, which was not asked for", kind.class());
+                plan.skip(file.path.display().to_string(), why);
+                continue;
+            }
+            one(plan, file, format!("{}=enabled", kind.variable()), facts);
+            continue;
+        }
         if !grant.capabilities.intersects(file.capabilities) {
             let why = format!("it is for {}, which was not asked for", file.capabilities);
             plan.skip(file.path.display().to_string(), why);
@@ -23,11 +32,12 @@ pub(super) fn plan(plan: &mut Plan, inventory: &Inventory, grant: &Grant, facts:
             plan.skip(file.path.display().to_string(), why);
             continue;
         }
-        one(plan, file, grant, facts);
+        let because = file.capabilities.intersection(grant.capabilities);
+        one(plan, file, format!("capability {because}"), facts);
     }
 }
 
-fn one(plan: &mut Plan, file: &DriverFile, grant: &Grant, facts: &ContainerFacts) {
+fn one(plan: &mut Plan, file: &DriverFile, why: String, facts: &ContainerFacts) {
     let kind = match file.kind {
         FileKind::Binary => BindKind::Binary,
         FileKind::Firmware => BindKind::Firmware,
@@ -35,6 +45,7 @@ fn one(plan: &mut Plan, file: &DriverFile, grant: &Grant, facts: &ContainerFacts
         FileKind::Directory => BindKind::Directory,
         FileKind::Config => BindKind::Config,
         FileKind::XorgModule => BindKind::Module,
+        FileKind::Data => BindKind::Data,
     };
     let target = match file.home {
         Home::Root => file.target.clone(),
@@ -42,13 +53,12 @@ fn one(plan: &mut Plan, file: &DriverFile, grant: &Grant, facts: &ContainerFacts
         Home::Xorg => facts.xorg_dir().join(&file.target),
     };
     let required = file.kind == FileKind::Binary;
-    let because = file.capabilities.intersection(grant.capabilities);
     let bind = Operation::Bind {
         kind,
         source: file.path.clone(),
         target: target.clone(),
     };
-    if !plan.add(bind, required, format!("capability {because}")) {
+    if !plan.add(bind, required, why) {
         return;
     }
     if let (Some(link), Some(name)) = (file.link, target.file_name()) {

@@ -6,6 +6,7 @@ mod devices;
 mod files;
 mod libraries;
 mod procfs;
+mod profile;
 
 use std::path::{Path, PathBuf};
 
@@ -122,6 +123,8 @@ pub enum BindKind {
     Directory,
     /// A configuration file: read-only, nosuid, nodev, noexec.
     Config,
+    /// A directory of data: read-only, nosuid, nodev, noexec.
+    Data,
     /// A file or directory of procfs: read-only, nosuid, nodev, noexec.
     Proc,
 }
@@ -164,6 +167,7 @@ impl Plan {
         devices::plan(&mut plan, grant)?;
         let loader = libraries::plan(&mut plan, inventory, grant, facts)?;
         files::plan(&mut plan, inventory, grant, facts);
+        profile::plan(&mut plan, grant);
         procfs::plan(&mut plan, inventory, grant, facts);
         plan.actions.extend(loader);
         Ok(plan)
@@ -189,6 +193,18 @@ impl Plan {
                 }
                 false
             }
+        }
+    }
+
+    /// Adds a supplementary group of the container's process, once.
+    fn group(&mut self, gid: u32, why: String) {
+        let what = Operation::Group { gid };
+        if !self.actions.iter().any(|a| a.what == what) {
+            self.actions.push(Action {
+                what,
+                why,
+                required: false,
+            });
         }
     }
 

@@ -11,6 +11,10 @@ use crate::select::Grant;
 /// A read-only file system in memory over /proc/driver/nvidia with copies of params, version and
 /// registry, and the kernel's own directories of the granted GPUs and MIG instances mounted in it.
 pub(super) fn plan(plan: &mut Plan, inventory: &Inventory, grant: &Grant, facts: &ContainerFacts) {
+    if grant.management {
+        let why = "who manages GPUs sees them all, and may make nodes for new ones";
+        return plan.skip(PROC_DRIVER, why);
+    }
     let mut entries = Entries::default();
     for file in &inventory.driver.proc_files {
         let content = match file.name.as_str() {

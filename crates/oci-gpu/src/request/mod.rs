@@ -12,11 +12,14 @@
 //! - `NVIDIA_REQUIRE_*`: a [`Requirement`] each, except `NVIDIA_REQUIRE_JETPACK*`. None with
 //!   `NVIDIA_DISABLE_REQUIRE=true`.
 //! - `NVIDIA_MIG_CONFIG_DEVICES`, `NVIDIA_MIG_MONITOR_DEVICES`: `all`, in privileged containers.
+//! - `NVIDIA_GDS`, `NVIDIA_GDRCOPY`, `NVIDIA_MOFED`, `NVIDIA_NVSWITCH`: `enabled`
+//!   ([`Peripheral`]).
 //! - `NVIDIA_IMEX_CHANNELS`: a comma list of channel numbers. imex/N mounts win over it.
 //!
 //! This is the reference's grammar (nvidia-container-toolkit, internal/config/image). Where it
 //! passes a text on unchecked, the text is checked here. Annotations ask for nothing here.
 
+mod cdi;
 mod env;
 mod mounts;
 mod names;
@@ -28,6 +31,7 @@ use std::borrow::Cow;
 use crate::capability::CapabilitySet;
 use crate::container::Container;
 use crate::finding::Finding;
+use crate::peripheral::Peripheral;
 
 pub use names::{BadName, DeviceId, NAME_LIMIT};
 
@@ -84,6 +88,10 @@ pub struct Request {
     pub mig_config: bool,
     /// Whether all of MIG's monitoring is asked for (`NVIDIA_MIG_MONITOR_DEVICES=all`).
     pub mig_monitor: bool,
+    /// Hardware beside the GPUs (`NVIDIA_GDS=enabled` and the like), ascending, without repeats.
+    pub peripherals: Vec<Peripheral>,
+    /// Whether everything that manages GPUs is asked for (`management.nvidia.com/gpu=all`).
+    pub management: bool,
     /// What the request was read from ("NVIDIA_VISIBLE_DEVICES", "volume mounts").
     pub source: String,
 }

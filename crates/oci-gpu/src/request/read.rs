@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use super::cdi;
 use super::env::{self, Item, Special, items, syntax};
 use super::mounts::{self, Mounted};
 use super::{Asked, CUDA_VERSION, Devices, Policy, Request, Requirement, VISIBLE};
 use crate::container::Container;
 use crate::finding::{Code, Finding, quote};
+use crate::peripheral::Peripheral;
 
 const DISABLE_REQUIRE: &str = "NVIDIA_DISABLE_REQUIRE";
 
@@ -24,7 +26,7 @@ pub(super) fn read(container: &Container, policy: &Policy) -> Result<Asked, Find
         policy,
         legacy: has_text(container, CUDA_VERSION) && !has_text(container, "NVIDIA_REQUIRE_CUDA"),
     };
-    let Some((devices, source)) = asker.devices(&mounted, &mut notes)? else {
+    let Some((mut devices, source)) = asker.devices(&mounted, &mut notes)? else {
         return Ok(Asked {
             request: None,
             notes,
@@ -36,11 +38,18 @@ pub(super) fn read(container: &Container, policy: &Policy) -> Result<Asked, Find
         asker.legacy,
     )?;
     notes.extend(note);
+    let named = cdi::take(&mut devices, container.privileged)?;
+    let mut imex_channels = asker.channels(&mounted, &mut notes)?;
+    imex_channels.extend(named.channels);
+    imex_channels.sort_unstable();
+    imex_channels.dedup();
     let request = Request {
         devices,
         capabilities,
         requirements: asker.requirements(&mut notes)?,
-        imex_channels: asker.channels(&mounted, &mut notes)?,
+        imex_channels,
+        peripherals: asker.peripherals(named.peripherals, &mut notes),
+        management: named.management,
         mig_config: asker.all_of_mig("NVIDIA_MIG_CONFIG_DEVICES")?,
         mig_monitor: asker.all_of_mig("NVIDIA_MIG_MONITOR_DEVICES")?,
         source,
@@ -223,6 +232,29 @@ impl<'a> Asker<'a> {
             ));
             Vec::new()
         }))
+    }
+
+    /// Hardware beside the GPUs. The reference's word is `enabled`, and it ignores all others.
+    fn peripherals(&self, named: Vec<Peripheral>, notes: &mut Vec<Finding>) -> Vec<Peripheral> {
+        let mut asked = named;
+        for kind in Peripheral::ALL {
+            let variable = kind.variable();
+            match self.container.env(variable).unwrap_or_default() {
+                "" | "disabled" => {}
+                "enabled" if self.may_ask_by_variable() => asked.push(kind),
+                "enabled" => notes.push(ignored(
+                    format!("{variable} was ignored: the container is not privileged"),
+                    "allow variables in the configuration file (env-when-unprivileged)",
+                )),
+                other => notes.push(ignored(
+                    format!("{variable} {} was ignored", quote(other)),
+                    "the word is enabled",
+                )),
+            }
+        }
+        asked.sort_unstable();
+        asked.dedup();
+        asked
     }
 
     /// Whether `variable` asks for all of MIG's configuration or monitoring.
