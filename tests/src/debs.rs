@@ -17,6 +17,15 @@ const INDEX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Whether an index could not be fetched since this program started.
 static OFFLINE: AtomicBool = AtomicBool::new(false);
 
+/// The architecture of packages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arch {
+    /// The machine's own.
+    Amd64,
+    /// 32-bit.
+    I386,
+}
+
 /// Packages of the archive that the machine itself is installed from.
 #[derive(Debug)]
 pub struct Debs {
@@ -63,9 +72,27 @@ impl Debs {
     /// Where a package is neither in the cache nor to be had: no network, or the archive no longer
     /// has the suite.
     pub fn fetch(&self, suite: &str, component: &str, packages: &[&str]) -> Result<Vec<PathBuf>> {
-        let shelf = self.dir.join(format!("{suite}-{component}"));
+        self.fetch_for(Arch::Amd64, suite, component, packages)
+    }
+
+    /// The same for packages of `arch`.
+    ///
+    /// # Errors
+    /// As [`Debs::fetch`].
+    pub fn fetch_for(
+        &self,
+        arch: Arch,
+        suite: &str,
+        component: &str,
+        packages: &[&str],
+    ) -> Result<Vec<PathBuf>> {
+        let suffix = match arch {
+            Arch::Amd64 => "",
+            Arch::I386 => "-i386",
+        };
+        let shelf = self.dir.join(format!("{suite}-{component}{suffix}"));
         let _turn = cache::lock(&shelf)?;
-        let apt = Apt::new(&shelf, &self.archive.stanza(suite, component))?;
+        let apt = Apt::new(&shelf, &self.archive.stanza(suite, component), arch)?;
         let kept = packages.iter().all(|name| apt.kept(name).is_some());
         // Without network, what was fetched some other day still serves; one attempt is enough.
         let offline = kept && OFFLINE.load(Ordering::Relaxed);
@@ -122,7 +149,7 @@ struct Apt {
 }
 
 impl Apt {
-    fn new(shelf: &Path, stanza: &str) -> Result<Apt> {
+    fn new(shelf: &Path, stanza: &str, arch: Arch) -> Result<Apt> {
         for dir in [
             "sources",
             "lists/partial",
@@ -139,7 +166,11 @@ impl Apt {
         write("sources/archive.sources", stanza)?;
         // An empty status: else apt prefers the machine's installed version over an older suite's.
         write("status", "")?;
-        write("apt.conf", &configuration(shelf))?;
+        let mut text = configuration(shelf);
+        if arch == Arch::I386 {
+            text += "APT::Architecture \"i386\";\nAPT::Architectures \"i386\";\n";
+        }
+        write("apt.conf", &text)?;
         Ok(Apt {
             shelf: shelf.to_owned(),
         })

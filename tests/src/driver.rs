@@ -46,14 +46,14 @@ impl Branch {
     /// Both.
     pub const ALL: [Branch; 2] = [Branch::R535, Branch::R550];
 
-    fn suite(self) -> &'static str {
+    pub(crate) fn suite(self) -> &'static str {
         match self {
             Branch::R535 => "bookworm",
             Branch::R550 => "trixie",
         }
     }
 
-    fn host(self) -> Kind {
+    pub(crate) fn host(self) -> Kind {
         match self {
             Branch::R535 => Kind::Bookworm,
             Branch::R550 => Kind::Trixie,

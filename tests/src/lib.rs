@@ -25,6 +25,7 @@ pub mod binaries;
 pub mod bundle;
 pub mod cache;
 pub mod canary;
+pub mod complete;
 pub mod debs;
 pub mod driver;
 pub mod error;
