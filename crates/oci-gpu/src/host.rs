@@ -23,6 +23,7 @@ pub struct Host {
     driver_root: Option<PathBuf>,
     dev_root: Option<PathBuf>,
     mps_directory: Option<PathBuf>,
+    ld_cache: PathBuf,
 }
 
 impl Host {
@@ -38,6 +39,7 @@ impl Host {
             driver_root: None,
             dev_root: None,
             mps_directory: None,
+            ld_cache: PathBuf::from("/etc/ld.so.cache"),
         }
     }
 
@@ -60,6 +62,12 @@ impl Host {
         self
     }
 
+    /// Takes `path` (in the driver root) for the loader's cache there instead of /etc/ld.so.cache.
+    pub fn with_ld_cache(mut self, path: impl Into<PathBuf>) -> Host {
+        self.ld_cache = path.into();
+        self
+    }
+
     /// The host's own files: its proc, sys, etc and run.
     pub fn files(&self) -> &Root {
         &self.files
@@ -78,6 +86,11 @@ impl Host {
     /// The directory of the MPS daemon's pipes, if the administrator named one.
     pub fn mps_directory(&self) -> Option<&Path> {
         self.mps_directory.as_deref()
+    }
+
+    /// The loader's cache, in the driver root.
+    pub fn ld_cache(&self) -> &Path {
+        &self.ld_cache
     }
 
     /// A directory of this host as a root of its own: links in it resolve inside it.

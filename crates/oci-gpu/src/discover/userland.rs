@@ -61,6 +61,7 @@ pub(super) fn locate(host: &Host, version: &str, scope: &Scope) -> Result<Userla
     let mut search = Search {
         version,
         wants_32,
+        ld_cache: host.ld_cache(),
         candidates: Vec::new(),
         others: Vec::new(),
     };
@@ -113,6 +114,7 @@ fn roots(host: &Host) -> Vec<(PathBuf, &'static str)> {
 struct Search<'a> {
     version: &'a str,
     wants_32: bool,
+    ld_cache: &'a Path,
     candidates: Vec<Candidate>,
     /// Versions that were found instead, for the message.
     others: Vec<(String, PathBuf)>,
@@ -171,7 +173,7 @@ impl Search<'_> {
     /// cache and that of the file behind its links, for Debian keeps public libraries in one and
     /// private ones in the other. Whether it leads to 64-bit ones: 32-bit ones alone are no driver.
     fn cache(&mut self, root: &Root, found: &mut Vec<Directory>) -> bool {
-        let path = Path::new("/etc/ld.so.cache");
+        let path = self.ld_cache;
         let evidence = "ld.so.cache";
         let read = root.read(path, ldcache::SIZE_LIMIT);
         let parsed = read

@@ -126,6 +126,26 @@ pub struct Asked {
 }
 
 impl Request {
+    /// A request for `devices` and `capabilities`, and for nothing else that a field can hold.
+    /// `source` says where it was read from.
+    pub fn new(
+        devices: Devices,
+        capabilities: CapabilitySet,
+        source: impl Into<String>,
+    ) -> Request {
+        Request {
+            devices,
+            capabilities,
+            requirements: Vec::new(),
+            imex_channels: Vec::new(),
+            mig_config: false,
+            mig_monitor: false,
+            peripherals: Vec::new(),
+            management: false,
+            source: source.into(),
+        }
+    }
+
     /// Whether the container of this config.json can ask for a GPU at all, told from the bytes:
     /// a few searches, nothing is parsed or copied. `false` is certain; `true` means that
     /// [`Container::parse`] and [`Request::read`] must decide.
