@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod bundle;
+mod container_cli;
 mod explain;
 mod info;
 mod list;
@@ -82,6 +83,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if container_cli::is_called() {
+        return container_cli::main();
+    }
     let cli = Cli::parse();
     let output = Output::new(cli.global.format, cli.global.verbose, cli.global.quiet);
     let done = match &cli.command {

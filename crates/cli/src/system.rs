@@ -112,6 +112,18 @@ fn text(rows: &[Row]) -> String {
     table(&rows.iter().map(cells).collect::<Vec<_>>())
 }
 
+/// Makes every node that is missing or wrong, and says which. Ends at the first that fails.
+pub(crate) fn make_missing_nodes(host: &Host) -> Result<Vec<PathBuf>, Finding> {
+    let mut made = Vec::new();
+    for wanted in kernel_nodes(host)? {
+        if wanted.node.state != NodeState::Present {
+            make(host, &wanted)?;
+            made.push(wanted.node.path);
+        }
+    }
+    Ok(made)
+}
+
 /// Makes the node beside its place and renames it there, so that the place is never empty.
 fn make(host: &Host, wanted: &KernelNode) -> Result<(), Finding> {
     let KernelNode { node, owner } = wanted;

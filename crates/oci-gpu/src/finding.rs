@@ -19,7 +19,7 @@ macro_rules! codes {
 }
 
 codes! {
-    /// The hook's command line is wrong.
+    /// The command line of the hook, or of nvidia-container-cli, is wrong.
     Usage = 100,
     /// The container state on stdin is missing, too large or not what the specification says.
     State = 101,

@@ -1,0 +1,48 @@
+//! What surrounds the work in a container: signals that end it in order, umask, limits.
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::stat::{Mode, umask};
+
+use oci_gpu::finding::{Code, Finding};
+
+/// Signals by which callers and administrators stop the tool.
+const STOP: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+
+/// The signals that came.
+pub(super) struct Guard {
+    signals: SignalFd,
+}
+
+impl Guard {
+    /// From now on signals wait until they are asked for: what was done can be undone.
+    pub(super) fn new() -> Result<Guard, Finding> {
+        let broken =
+            |what: &str, e: nix::Error| Finding::new(Code::Privilege, format!("{what}: {e}"), "");
+        umask(Mode::from_bits_truncate(0o022));
+        // Every mounted file is open until the end.
+        if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+            && soft < hard
+        {
+            let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+        }
+        let stop: SigSet = STOP.into_iter().collect();
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&stop), None)
+            .map_err(|e| broken("set the signal mask", e))?;
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        let signals = SignalFd::with_flags(&stop, flags).map_err(|e| broken("signalfd", e))?;
+        Ok(Guard { signals })
+    }
+
+    /// Why the work must end now, if it must.
+    pub(super) fn interrupted(&self) -> Option<Finding> {
+        let info = self.signals.read_signal().ok().flatten()?;
+        let name = Signal::try_from(info.ssi_signo as i32).map_or("a signal", Signal::as_str);
+        Some(Finding::new(
+            Code::Deadline,
+            format!("stopped by {name}; what was done is undone"),
+            "start the container again",
+        ))
+    }
+}
