@@ -97,17 +97,15 @@ fn unescape(text: &[u8]) -> Vec<u8> {
 
 /// The mounts of `namespace` below `rootfs`; `own` are those of the caller's namespace.
 fn of(namespace: &[Line], own: &[Line], rootfs: &Path) -> Vec<Mount> {
-    let (inside, outside): (Vec<&Line>, Vec<&Line>) = namespace
-        .iter()
-        .partition(|line| line.place.starts_with(rootfs));
+    let is_inside = |line: &Line| line.place.starts_with(rootfs);
     let elsewhere = |line: &Line| {
-        let mut others = outside.iter().copied().chain(own);
+        let mut others = namespace.iter().chain(own).filter(|o| !is_inside(o));
         others.any(|other| other.device == line.device)
     };
     let in_memory = |line: &Line| [&b"tmpfs"[..], b"proc"].contains(&&line.kind[..]);
     let is_fresh = |line: &Line| in_memory(line) && line.root == b"/" && !elsewhere(line);
-    let inside = inside.into_iter().filter(|line| line.place != rootfs);
-    let inside: Vec<&Line> = inside.collect();
+    let inside = namespace.iter().filter(|line| is_inside(line));
+    let inside: Vec<&Line> = inside.filter(|line| line.place != rootfs).collect();
     let mounts = inside.iter().map(|line| {
         let inner = line.place.strip_prefix(rootfs).unwrap_or(&line.place);
         let mut there = inside.iter().filter(|other| other.place == line.place);
@@ -171,10 +169,14 @@ mod tests {
 
     #[test]
     fn a_file_system_of_the_callers_is_none_of_the_containers() {
-        let host = lines(b"9 8 0:62 / /shared rw - tmpfs tmpfs rw\n");
-        let mounts = of(&lines(CONTAINER.as_bytes()), &host, Path::new("/b/root fs"));
-        assert_eq!(mounts[1].destination, Path::new("/dev"));
-        assert!(!mounts[1].fresh);
+        // Below the root the caller may see the same as the container (gVisor).
+        for (place, fresh) in [("/shared", false), ("/b/root\\040fs/dev", true)] {
+            let host = format!("9 8 0:62 / {place} rw - tmpfs tmpfs rw\n");
+            let host = lines(host.as_bytes());
+            let mounts = of(&lines(CONTAINER.as_bytes()), &host, Path::new("/b/root fs"));
+            assert_eq!(mounts[1].destination, Path::new("/dev"), "{place}");
+            assert_eq!(mounts[1].fresh, fresh, "{place}");
+        }
     }
 
     #[test]

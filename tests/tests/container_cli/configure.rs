@@ -1,0 +1,238 @@
+//! `configure` by hand, in a container that stays: all or nothing, once and again.
+
+use std::path::Path;
+use std::process::Output;
+
+use oci_gpu_tests::gpu::GpuHost;
+use oci_gpu_tests::rootfs::{Kind, image};
+use oci_gpu_tests::standin::{Ground, Snapshot, StandIn};
+
+use crate::tool::{NAME, Ran, named};
+
+/// A host with eight GPUs, and containers of an image.
+struct Scene {
+    host: GpuHost,
+    ground: Ground,
+}
+
+impl Scene {
+    fn new(kind: Kind) -> Scene {
+        let host = GpuHost::new("debian-8").unwrap();
+        let image = image(&host.setting.debs, kind).unwrap();
+        let bundle = host.setting.dir.path().join("standin");
+        let ground = Ground::new(&bundle, &image, &[]).unwrap();
+        Scene { host, ground }
+    }
+
+    fn configure(&self, container: &StandIn, options: &[&str]) -> Output {
+        named(NAME)
+            .arg(format!("--host-root={}", self.host.root.display()))
+            .arg("configure")
+            .args(options)
+            .arg(format!("--pid={}", container.pid))
+            .arg(self.ground.bundle.join("rootfs"))
+            .output()
+            .unwrap()
+    }
+
+    /// The tool refuses in a container that `commands` prepare, and everything is as it was.
+    fn refused(&self, commands: &str, options: &[&str], stage: &str, code: &str, words: &[&str]) {
+        let what = format!("{options:?}, {commands}");
+        let container = StandIn::prepared(&self.ground, commands).unwrap();
+        let first = container.snapshot().unwrap();
+        let ran = Ran::of(self.configure(&container, options));
+        ran.failed(stage, code, words, &what);
+        let changes = first.changes_to(&container.snapshot().unwrap());
+        assert_eq!(changes, [""; 0], "{what}");
+        self.host.assert_untouched().unwrap();
+    }
+
+    /// What the tool changes in a new container.
+    fn changes(&self, options: &[&str]) -> Vec<String> {
+        let container = StandIn::new(&self.ground).unwrap();
+        let first = container.snapshot().unwrap();
+        let ran = Ran::of(self.configure(&container, options));
+        assert_eq!(ran.done(&format!("{options:?}")), "");
+        let then: Snapshot = container.snapshot().unwrap();
+        self.host.assert_untouched().unwrap();
+        first.changes_to(&then)
+    }
+}
+
+/// Whether something was put at `path` of the container.
+fn has(changes: &[String], path: &str) -> bool {
+    let name = Path::new(path).file_name().unwrap().to_str().unwrap();
+    changes
+        .iter()
+        .any(|c| c.starts_with('+') && c.split(' ').any(|w| w.ends_with(name)))
+}
+
+/// The reference died of a segmentation fault here, and left 25 mounts behind (libnvidia-container
+/// 1.17, `--imex-channel` without a node).
+#[test]
+fn an_absent_imex_channel_is_an_error_that_names_it() {
+    let scene = Scene::new(Kind::Bookworm);
+    scene.refused(
+        "true",
+        &["-d0", "-cu", "--imex-channel=99"],
+        "device",
+        "OG0404",
+        &[
+            "IMEX channel 99 has no node",
+            "4 channels",
+            "; load the driver",
+        ],
+    );
+    let changes = scene.changes(&["-d0", "-cu", "--imex-channel=3,1"]);
+    assert!(
+        has(&changes, "channel1") && has(&changes, "channel3"),
+        "{changes:#?}"
+    );
+    assert!(!has(&changes, "channel0"), "{changes:#?}");
+}
+
+/// The reference left the mounts and placeholders of the steps before the one that failed.
+#[test]
+fn what_was_done_before_a_failure_is_undone() {
+    let scene = Scene::new(Kind::Bookworm);
+    let taken = "mkdir $root/usr/bin/nvidia-cuda-mps-server";
+    let words = [
+        "nvidia-cuda-mps-server of the container is a directory",
+        "; ",
+    ];
+    scene.refused(taken, &["-d0", "-cu"], "mount", "OG0602", &words);
+    let missing = scene.host.root.join("dev/nvidia1");
+    let node = nix::sys::stat::stat(&missing).unwrap();
+    std::fs::remove_file(&missing).unwrap();
+    let container = StandIn::new(&scene.ground).unwrap();
+    let first = container.snapshot().unwrap();
+    Ran::of(scene.configure(&container, &["-d0,1", "-cu"])).failed(
+        "mount",
+        "OG0305",
+        &[
+            "/dev/nvidia1 (195:1) is missing",
+            "; run `oci-gpu system create-device-nodes`",
+        ],
+        "a missing node",
+    );
+    assert_eq!(first.changes_to(&container.snapshot().unwrap()), [""; 0]);
+    let mode = nix::sys::stat::Mode::from_bits_truncate(node.st_mode);
+    nix::sys::stat::mknod(&missing, nix::sys::stat::SFlag::S_IFCHR, mode, node.st_rdev).unwrap();
+}
+
+/// The reference mounted everything a second time.
+#[test]
+fn a_second_run_changes_nothing() {
+    let scene = Scene::new(Kind::Bookworm);
+    let container = StandIn::new(&scene.ground).unwrap();
+    let options = ["-d0,1", "-cuvgn", "--compat32"];
+    Ran::of(scene.configure(&container, &options)).done("first");
+    let first = container.snapshot().unwrap();
+    Ran::of(scene.configure(&container, &options)).done("second");
+    assert_eq!(first.changes_to(&container.snapshot().unwrap()), [""; 0]);
+    scene.host.assert_untouched().unwrap();
+}
+
+/// The reference succeeded without a cache where the image has no ldconfig, or no /sys. Here the
+/// cache is written without either; where it cannot be, that is an error and all is undone.
+#[test]
+fn the_cache_is_written_without_ldconfig_or_not_at_all() {
+    for kind in [Kind::Distroless, Kind::Scratch] {
+        let scene = Scene::new(kind);
+        let changes = scene.changes(&["-d0", "-cu", "--ldconfig=@/nowhere/ldconfig"]);
+        assert!(has(&changes, "ld.so.cache"), "{kind:?}: {changes:#?}");
+    }
+    let scene = Scene::new(Kind::Bookworm);
+    scene.refused(
+        "rm -f $root/etc/ld.so.cache; mkdir $root/etc/ld.so.cache",
+        &["-d0", "-cu"],
+        "ldcache",
+        "OG0605",
+        &["ld.so.cache"],
+    );
+}
+
+/// Each capability and each "--no-" option decides about its own files.
+#[test]
+fn options_decide_what_a_container_gets() {
+    let scene = Scene::new(Kind::Bookworm);
+    let rows: &[(&[&str], &[&str], &[&str])] = &[
+        // No device: the driver's files and control nodes.
+        (
+            &["--utility"],
+            &[
+                "nvidia-smi",
+                "libnvidia-ml.so.550.163.01",
+                "nvidiactl",
+                "gsp_ga10x.bin",
+            ],
+            &["nvidia0", "libcuda.so.550.163.01", "nvidia-uvm"],
+        ),
+        (
+            &["--compute", "-d3"],
+            &["libcuda.so.550.163.01", "nvidia3", "nvidia-uvm"],
+            &["nvidia-smi"],
+        ),
+        (
+            &["--video", "-d0"],
+            &["libnvcuvid.so.550.163.01"],
+            &["nvidia-smi"],
+        ),
+        (
+            &["--graphics", "-d0"],
+            &["libGLX_nvidia.so.550.163.01"],
+            &["nvidia-smi"],
+        ),
+        (&["--display", "-d0"], &["nvidia-modeset"], &["nvidia-smi"]),
+        (
+            &["--ngx", "-d0"],
+            &["libnvidia-ngx.so.550.163.01"],
+            &["nvidia-smi"],
+        ),
+        (
+            &["--utility", "--no-persistenced", "--no-gsp-firmware"],
+            &["nvidia-smi", "nvidia-fabricmanager/socket"],
+            &["nvidia-persistenced/socket", "gsp_ga10x.bin"],
+        ),
+        (
+            &["--utility", "--no-fabricmanager"],
+            &["nvidia-persistenced/socket"],
+            &["nvidia-fabricmanager/socket"],
+        ),
+    ];
+    for (options, there, absent) in rows {
+        let changes = scene.changes(options);
+        let ends = |path: &str| {
+            changes
+                .iter()
+                .any(|c| c.starts_with('+') && c.split(' ').any(|w| w.ends_with(path)))
+        };
+        for path in *there {
+            assert!(ends(path), "{options:?}: {path} in {changes:#?}");
+        }
+        for path in *absent {
+            assert!(!ends(path), "{options:?}: {path} in {changes:#?}");
+        }
+    }
+}
+
+/// A volume of the host's is not written to, though nothing told the tool which mounts are volumes.
+#[test]
+fn volumes_are_told_from_the_containers_own_mounts() {
+    let scene = Scene::new(Kind::Bookworm);
+    let volume = scene.host.setting.dir.path().join("volume");
+    std::fs::create_dir(&volume).unwrap();
+    let binds = [
+        format!("mount --bind {} $root/usr/bin", volume.display()),
+        // In memory like the container's own /dev, but mounted on the host, too.
+        format!(
+            "mount -t tmpfs tmpfs {v}; mkdir -p $root/lib/firmware; mount --bind {v} $root/usr/bin",
+            v = volume.display()
+        ),
+    ];
+    for bind in binds {
+        let words = ["/usr/bin/nvidia-smi", "volume"];
+        scene.refused(&bind, &["-d0", "-u"], "mount", "OG0602", &words);
+        assert_eq!(std::fs::read_dir(&volume).unwrap().count(), 0);
+    }
+}
