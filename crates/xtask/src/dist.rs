@@ -16,6 +16,7 @@ pub(crate) fn run() -> Result<()> {
         let size = fs::copy(&program, &to).during(format_args!("copy {}", program.display()))?;
         println!("{} {} KiB", to.display(), size / 1024);
     }
+    println!("nvidia-container-cli is a link of that name to oci-gpu");
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     for document in ["LICENSE", "README.md", "CHANGELOG.md"] {
         fs::copy(workspace.join(document), directory.join(document))

@@ -88,18 +88,27 @@ fn assert_two_gpus(report: &Report, what: &str) {
 fn the_legacy_hooks_call_under_runc_and_crun() {
     let host = GpuHost::new("debian-8").unwrap();
     let runtimes = [
-        (Runtime::runc(CgroupMode::V1), Stage::Prestart),
-        (Runtime::runc(CgroupMode::V2), Stage::CreateRuntime),
-        (Runtime::crun(CgroupMode::V1), Stage::CreateRuntime),
+        (Runtime::runc(CgroupMode::V1), Stage::Prestart, None),
+        (Runtime::runc(CgroupMode::V2), Stage::CreateRuntime, None),
+        (Runtime::crun(CgroupMode::V1), Stage::CreateRuntime, None),
+        (
+            Runtime::runc(CgroupMode::V1),
+            Stage::Prestart,
+            Some(200_000),
+        ),
     ];
-    for (runtime, stage) in runtimes {
+    for (runtime, stage, user_namespace) in runtimes {
         let runtime = runtime.unwrap();
-        let what = format!("{runtime}, {}", stage.name());
+        let what = format!("{runtime}, {}, {user_namespace:?}", stage.name());
         if let Some(reason) = runtime.impossible() {
             oci_gpu_tests::skip::record(&what, &reason).unwrap();
             continue;
         }
         let mut bundle = host.bundle(Kind::Bookworm, &[]).unwrap();
+        if let Some(first) = user_namespace {
+            bundle.rootfs.give_to(first).unwrap();
+            bundle.user_namespace = user_namespace;
+        }
         let debug = bundle.dir.join("debug.log");
         let line = format!(
             "pid=$(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/' | grep '^[0-9]'); exec {} --root=/ \

@@ -1,13 +1,12 @@
 //! `configure` by hand, in a container that stays: all or nothing, once and again.
 
-use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use oci_gpu_tests::gpu::GpuHost;
 use oci_gpu_tests::rootfs::{Kind, image};
 use oci_gpu_tests::standin::{Ground, Snapshot, StandIn};
 
-use crate::tool::{NAME, Ran, named};
+use crate::tool::{NAME, Ran, link, named};
 
 /// A host with eight GPUs, and containers of an image.
 struct Scene {
@@ -17,7 +16,11 @@ struct Scene {
 
 impl Scene {
     fn new(kind: Kind) -> Scene {
-        let host = GpuHost::new("debian-8").unwrap();
+        Scene::on("debian-8", kind)
+    }
+
+    fn on(host: &str, kind: Kind) -> Scene {
+        let host = GpuHost::new(host).unwrap();
         let image = image(&host.setting.debs, kind).unwrap();
         let bundle = host.setting.dir.path().join("standin");
         let ground = Ground::new(&bundle, &image, &[]).unwrap();
@@ -29,6 +32,20 @@ impl Scene {
             .arg(format!("--host-root={}", self.host.root.display()))
             .arg("configure")
             .args(options)
+            .arg(format!("--pid={}", container.pid))
+            .arg(self.ground.bundle.join("rootfs"))
+            .output()
+            .unwrap()
+    }
+
+    /// The tool by hand, under strace with `options`.
+    fn traced(&self, container: &StandIn, options: &[&str]) -> Output {
+        Command::new("strace")
+            .args(["-o", "/dev/null"])
+            .args(options)
+            .arg(link(self.host.setting.dir.path()))
+            .arg(format!("--host-root={}", self.host.root.display()))
+            .args(["configure", "-d0", "-cu"])
             .arg(format!("--pid={}", container.pid))
             .arg(self.ground.bundle.join("rootfs"))
             .output()
@@ -59,12 +76,10 @@ impl Scene {
     }
 }
 
-/// Whether something was put at `path` of the container.
+/// Whether something was put at a path that ends so.
 fn has(changes: &[String], path: &str) -> bool {
-    let name = Path::new(path).file_name().unwrap().to_str().unwrap();
-    changes
-        .iter()
-        .any(|c| c.starts_with('+') && c.split(' ').any(|w| w.ends_with(name)))
+    let ends = |change: &String| change.split(' ').any(|word| word.ends_with(path));
+    changes.iter().any(|c| c.starts_with('+') && ends(c))
 }
 
 /// The reference died of a segmentation fault here, and left 25 mounts behind (libnvidia-container
@@ -102,7 +117,6 @@ fn what_was_done_before_a_failure_is_undone() {
     ];
     scene.refused(taken, &["-d0", "-cu"], "mount", "OG0602", &words);
     let missing = scene.host.root.join("dev/nvidia1");
-    let node = nix::sys::stat::stat(&missing).unwrap();
     std::fs::remove_file(&missing).unwrap();
     let container = StandIn::new(&scene.ground).unwrap();
     let first = container.snapshot().unwrap();
@@ -116,8 +130,6 @@ fn what_was_done_before_a_failure_is_undone() {
         "a missing node",
     );
     assert_eq!(first.changes_to(&container.snapshot().unwrap()), [""; 0]);
-    let mode = nix::sys::stat::Mode::from_bits_truncate(node.st_mode);
-    nix::sys::stat::mknod(&missing, nix::sys::stat::SFlag::S_IFCHR, mode, node.st_rdev).unwrap();
 }
 
 /// The reference mounted everything a second time.
@@ -202,16 +214,11 @@ fn options_decide_what_a_container_gets() {
     ];
     for (options, there, absent) in rows {
         let changes = scene.changes(options);
-        let ends = |path: &str| {
-            changes
-                .iter()
-                .any(|c| c.starts_with('+') && c.split(' ').any(|w| w.ends_with(path)))
-        };
         for path in *there {
-            assert!(ends(path), "{options:?}: {path} in {changes:#?}");
+            assert!(has(&changes, path), "{options:?}: {path} in {changes:#?}");
         }
         for path in *absent {
-            assert!(!ends(path), "{options:?}: {path} in {changes:#?}");
+            assert!(!has(&changes, path), "{options:?}: {path} in {changes:#?}");
         }
     }
 }
@@ -234,5 +241,92 @@ fn volumes_are_told_from_the_containers_own_mounts() {
         let words = ["/usr/bin/nvidia-smi", "volume"];
         scene.refused(&bind, &["-d0", "-u"], "mount", "OG0602", &words);
         assert_eq!(std::fs::read_dir(&volume).unwrap().count(), 0);
+    }
+}
+
+/// A MIG instance has its GPU's node and two of its own; a right over all of MIG one more.
+#[test]
+fn mig_instances_and_rights() {
+    let scene = Scene::on("run-8-mig", Kind::Bookworm);
+    let instance = scene.changes(&["-d1:0", "-u"]);
+    for node in [
+        "dev/nvidia1",
+        "nvidia-cap201",
+        "nvidia-cap202",
+        "gi7/ci0/access",
+    ] {
+        assert!(has(&instance, node), "{node} in {instance:#?}");
+    }
+    for node in ["dev/nvidia0", "nvidia-cap1", "nvidia-cap2", "nvidia-cap210"] {
+        assert!(!has(&instance, node), "{node} in {instance:#?}");
+    }
+    let rights = scene.changes(&["-d1", "-u", "--mig-config=all", "--mig-monitor=all"]);
+    for node in [
+        "nvidia-cap1",
+        "nvidia-cap2",
+        "/proc/driver/nvidia/capabilities",
+    ] {
+        assert!(has(&rights, node), "{node} in {rights:#?}");
+    }
+}
+
+/// The driver's files and nodes come from the root that is named, as the GPU operator's hook does.
+#[test]
+fn a_driver_container_is_named_by_its_root() {
+    let scene = Scene::on("driver-container-8", Kind::Bookworm);
+    let container = StandIn::new(&scene.ground).unwrap();
+    let output = named(NAME)
+        .arg(format!("--host-root={}", scene.host.root.display()))
+        .args(["--root=/run/nvidia/driver", "configure", "-d7", "-cu"])
+        .arg(format!("--pid={}", container.pid))
+        .arg(scene.ground.bundle.join("rootfs"))
+        .output();
+    Ran::of(output.unwrap()).done("--root");
+    let library = "/usr/lib/x86_64-linux-gnu/libcuda.so.550.163.01";
+    for path in [library, "/dev/nvidia7", "/usr/bin/nvidia-smi"] {
+        assert!(container.path(path).exists(), "{path}");
+    }
+    scene.host.assert_untouched().unwrap();
+}
+
+/// A signal in the middle ends the tool in order.
+#[test]
+fn a_signal_undoes_what_was_done() {
+    let scene = Scene::new(Kind::Bookworm);
+    let container = StandIn::new(&scene.ground).unwrap();
+    let first = container.snapshot().unwrap();
+    let signal = "inject=symlinkat:signal=SIGTERM:when=5";
+    let ran = Ran::of(scene.traced(&container, &["-e", signal]));
+    ran.failed("mount", "OG0104", &["stopped by SIGTERM"], "SIGTERM");
+    assert_eq!(first.changes_to(&container.snapshot().unwrap()), [""; 0]);
+    scene.host.assert_untouched().unwrap();
+}
+
+/// `--load-kmods` on a host whose nodes nobody made yet, as gVisor calls it; without the right to
+/// make nodes the tool goes on and tells what is missing.
+#[test]
+fn missing_nodes_are_made_when_modules_are_to_be_loaded() {
+    let host = GpuHost::new("microvm-1").unwrap();
+    let tool = link(host.setting.dir.path());
+    let info = |before: &[&str]| {
+        let (program, more) = before.split_first().unwrap();
+        let mut command = Command::new(program);
+        command
+            .args(more)
+            .arg(&tool)
+            .arg(format!("--host-root={}", host.root.display()));
+        Ran::of(command.args(["--load-kmods", "info"]).output().unwrap())
+    };
+    let user = [
+        "setpriv",
+        "--reuid=61500",
+        "--regid=61500",
+        "--clear-groups",
+    ];
+    assert!(info(&user).done("as a user").contains("Device Index:   0"));
+    assert!(!host.root.join("dev/nvidiactl").exists());
+    assert!(info(&["env"]).done("as root").contains("Device Index:   0"));
+    for node in ["nvidiactl", "nvidia-uvm", "nvidia0"] {
+        assert!(host.root.join("dev").join(node).exists(), "{node}");
     }
 }

@@ -164,6 +164,11 @@ fn another_cache_can_be_named() {
         log.contains("(ld.so.cache): its version is the kernel's"),
         "{log}"
     );
+    // One that does not exist is refused with its reason; the known directories have the driver.
+    let args = [&debug, "--ldcache=/nowhere", "list", "-l"];
+    assert_eq!(run_on(host.root(), &args).done("/nowhere"), usual);
+    let log = fs::read_to_string(host.on_disk("/log")).unwrap();
+    assert!(log.contains("refused /nowhere (ld.so.cache): "), "{log}");
 }
 
 #[test]
