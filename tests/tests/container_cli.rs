@@ -11,5 +11,7 @@ mod configure;
 mod info;
 #[path = "container_cli/list.rs"]
 mod list;
+#[path = "container_cli/lxc.rs"]
+mod lxc;
 #[path = "container_cli/tool.rs"]
 mod tool;

@@ -12,7 +12,7 @@ use oci_gpu_tests::runtime::{CgroupMode, Runtime};
 use crate::tool::link;
 
 /// What the probe looks at.
-const LOOK: [&str; 20] = [
+pub(crate) const LOOK: [&str; 20] = [
     "--list",
     "/dev",
     "--list",
@@ -36,13 +36,13 @@ const LOOK: [&str; 20] = [
 ];
 
 /// The tool on `host`, as the first words of a shell's command line.
-fn tool(host: &GpuHost) -> String {
+pub(crate) fn tool(host: &GpuHost) -> String {
     let link = link(host.setting.dir.path());
     format!("{} --host-root={}", link.display(), host.root.display())
 }
 
 /// GPUs 0 and 1 of eight, and what compute and utility bring.
-fn assert_two_gpus(report: &Report, what: &str) {
+pub(crate) fn assert_two_gpus(report: &Report, what: &str) {
     let names = report.list("/dev").unwrap();
     let nvidia: Vec<_> = names.iter().filter(|n| n.starts_with("nvidia")).collect();
     assert_eq!(
