@@ -15,7 +15,6 @@
 
 mod args;
 mod bundle;
-mod confine;
 mod guard;
 mod log;
 mod state;
@@ -26,7 +25,7 @@ use oci_gpu::config::Config;
 use oci_gpu::finding::Finding;
 use oci_gpu::host::Host;
 use oci_gpu::{Plan, Request, Scope, discover_within, select};
-use oci_gpu_inject::{Container, Devices, prepare};
+use oci_gpu_inject::{Container, Devices, confine, prepare};
 
 use crate::args::{Args, Stage};
 use crate::guard::Guard;

@@ -24,6 +24,7 @@
 
 mod attach;
 mod cgroup;
+pub mod confine;
 mod container;
 mod fail;
 mod loader_cache;

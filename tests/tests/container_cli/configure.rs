@@ -1,10 +1,12 @@
 //! `configure` by hand, in a container that stays: all or nothing, once and again.
 
+use std::path::Path;
 use std::process::{Command, Output};
 
 use oci_gpu_tests::gpu::GpuHost;
 use oci_gpu_tests::rootfs::{Kind, image};
 use oci_gpu_tests::standin::{Ground, Snapshot, StandIn};
+use oci_gpu_tests::strace::Trace;
 
 use crate::tool::{NAME, Ran, link, named};
 
@@ -39,9 +41,10 @@ impl Scene {
     }
 
     /// The tool by hand, under strace with `options`.
-    fn traced(&self, container: &StandIn, options: &[&str]) -> Output {
+    fn traced(&self, container: &StandIn, file: &Path, options: &[&str]) -> Output {
         Command::new("strace")
-            .args(["-o", "/dev/null"])
+            .arg("-o")
+            .arg(file)
             .args(options)
             .arg(link(self.host.setting.dir.path()))
             .arg(format!("--host-root={}", self.host.root.display()))
@@ -296,10 +299,35 @@ fn a_signal_undoes_what_was_done() {
     let container = StandIn::new(&scene.ground).unwrap();
     let first = container.snapshot().unwrap();
     let signal = "inject=symlinkat:signal=SIGTERM:when=5";
-    let ran = Ran::of(scene.traced(&container, &["-e", signal]));
+    let ran = Ran::of(scene.traced(&container, Path::new("/dev/null"), &["-e", signal]));
     ran.failed("mount", "OG0104", &["stopped by SIGTERM"], "SIGTERM");
     assert_eq!(first.changes_to(&container.snapshot().unwrap()), [""; 0]);
     scene.host.assert_untouched().unwrap();
+}
+
+/// No program is run, nobody is spoken to, and once inside nothing but the work itself is possible.
+#[test]
+fn the_tool_gives_up_what_it_does_not_need() {
+    let scene = Scene::new(Kind::Bookworm);
+    let container = StandIn::new(&scene.ground).unwrap();
+    let file = scene.host.setting.dir.path().join("trace");
+    let output = scene.traced(&container, &file, &["-f"]);
+    Ran::of(output).done("under strace");
+    let trace = Trace::read(&file).unwrap();
+    let names: Vec<&str> = trace.calls.iter().map(|c| c.name.as_str()).collect();
+    let first = |name: &str| names.iter().position(|n| *n == name);
+    let is_filter = |line: &str| line.starts_with("prctl(PR_SET_SECCOMP");
+    let filtered = trace.calls.iter().position(|c| is_filter(&c.line)).unwrap();
+    let entered = first("setns").unwrap();
+    let mounted = first("move_mount").unwrap();
+    assert!(first("capset").unwrap() < entered, "{names:?}");
+    assert!(entered < filtered && filtered < mounted, "{names:?}");
+    for never in [
+        "fork", "vfork", "clone", "clone3", "socket", "connect", "ptrace",
+    ] {
+        assert_eq!(first(never), None, "{never}");
+    }
+    assert_eq!(names.iter().filter(|n| **n == "execve").count(), 1);
 }
 
 /// `--load-kmods` on a host whose nodes nobody made yet, as gVisor calls it; without the right to

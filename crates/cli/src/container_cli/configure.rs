@@ -8,7 +8,7 @@ use oci_gpu::host::Host;
 use oci_gpu::plan::{Operation, Plan};
 use oci_gpu::request::Requirement;
 use oci_gpu::{Inventory, Request, Scope, discover_within, select};
-use oci_gpu_inject::{Container, Devices, prepare};
+use oci_gpu_inject::{Container, Devices, confine, prepare};
 
 use super::args::Configure;
 use super::fail::{At, Failure, Stage};
@@ -21,6 +21,7 @@ pub(super) fn run(host: &Host, asked: &Configure, log: &mut Log) -> Result<(), F
     asked.notes.iter().for_each(|note| log.line(note));
     let guard = Guard::new().at(Stage::Initialization)?;
     let request = from(asked)?;
+    confine::to_enter().at(Stage::Permission)?;
     let mut inventory = discover_within(host, &Scope::of(&request)).at(Stage::Detection)?;
     log.inventory(&inventory);
     leave_out(&mut inventory, asked.without);
@@ -37,6 +38,7 @@ pub(super) fn run(host: &Host, asked: &Configure, log: &mut Log) -> Result<(), F
     };
     // Device rules are those of the whole plan; nodes may be somebody else's to make.
     let entered = prepare(&plan, host, container, rules).at(Stage::Mount)?;
+    confine::inside().at(Stage::Permission)?;
     let mut doing = plan.clone();
     if asked.no_devbind {
         let is_node = |what: &Operation| matches!(what, Operation::Device { .. });

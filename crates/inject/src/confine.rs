@@ -1,9 +1,9 @@
-//! What the hook gives up, phase by phase.
+//! What a process gives up that carries out a plan, phase by phase: the hook, and the command that
+//! does its work.
 
 use std::collections::HashSet;
 
 use caps::{CapSet, Capability};
-use nix::libc;
 use oci_gpu::finding::{Code, Finding};
 use oci_gpu_sys::seccomp::{Verdict, filter};
 
@@ -84,13 +84,20 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_writev,
 ];
 
-/// Keeps what it takes to enter a container.
-pub(crate) fn to_enter() -> Result<(), Finding> {
+/// Keeps what it takes to enter a container: a few capabilities, for good.
+///
+/// # Errors
+/// [`Code::Privilege`].
+pub fn to_enter() -> Result<(), Finding> {
     keep(TO_ENTER)
 }
 
-/// Keeps what it takes to carry out a plan inside, and no other system call.
-pub(crate) fn inside() -> Result<(), Finding> {
+/// Keeps what it takes to carry out a plan inside, and no other system call. The process must have
+/// `PR_SET_NO_NEW_PRIVS` (prctl(2)), or CAP_SYS_ADMIN.
+///
+/// # Errors
+/// [`Code::Privilege`].
+pub fn inside() -> Result<(), Finding> {
     keep(INSIDE)?;
     let calls: Vec<_> = CALLS.iter().map(|call| (*call, Verdict::Allow)).collect();
     let denied = Verdict::Fail(libc::EPERM as u16);
