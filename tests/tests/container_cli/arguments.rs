@@ -162,6 +162,13 @@ fn failures_name_the_stage_the_cause_and_the_remedy() {
         ),
         (
             &debian,
+            &["list", "-d", "gpu-FFFFFFFF"],
+            "device",
+            "OG0401",
+            &["gpu-FFFFFFFF: unknown device: "],
+        ),
+        (
+            &debian,
             &["list", "-d", "none"],
             "device",
             "OG0401",
@@ -179,7 +186,7 @@ fn failures_name_the_stage_the_cause_and_the_remedy() {
             &["configure", "-d1:9", "/c"],
             "device",
             "OG0403",
-            &["'1:9'", "GPU 1 has 1:0 "],
+            &["1:9: unknown device: ", "GPU 1 has 1:0 "],
         ),
         (
             &debian,

@@ -1,5 +1,6 @@
 //! `configure` by hand, in a container that stays: all or nothing, once and again.
 
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -120,7 +121,7 @@ fn what_was_done_before_a_failure_is_undone() {
     ];
     scene.refused(taken, &["-d0", "-cu"], "mount", "OG0602", &words);
     let missing = scene.host.root.join("dev/nvidia1");
-    std::fs::remove_file(&missing).unwrap();
+    fs::remove_file(&missing).unwrap();
     let container = StandIn::new(&scene.ground).unwrap();
     let first = container.snapshot().unwrap();
     Ran::of(scene.configure(&container, &["-d0,1", "-cu"])).failed(
@@ -231,7 +232,7 @@ fn options_decide_what_a_container_gets() {
 fn volumes_are_told_from_the_containers_own_mounts() {
     let scene = Scene::new(Kind::Bookworm);
     let volume = scene.host.setting.dir.path().join("volume");
-    std::fs::create_dir(&volume).unwrap();
+    fs::create_dir(&volume).unwrap();
     let binds = [
         format!("mount --bind {} $root/usr/bin", volume.display()),
         // In memory like the container's own /dev, but mounted on the host, too.
@@ -243,7 +244,7 @@ fn volumes_are_told_from_the_containers_own_mounts() {
     for bind in binds {
         let words = ["/usr/bin/nvidia-smi", "volume"];
         scene.refused(&bind, &["-d0", "-u"], "mount", "OG0602", &words);
-        assert_eq!(std::fs::read_dir(&volume).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(&volume).unwrap().count(), 0);
     }
 }
 
@@ -353,6 +354,14 @@ fn missing_nodes_are_made_when_modules_are_to_be_loaded() {
     ];
     assert!(info(&user).done("as a user").contains("Device Index:   0"));
     assert!(!host.root.join("dev/nvidiactl").exists());
+    // Nor where the driver was told that nobody should.
+    let params = host.root.join("proc/driver/nvidia/params");
+    let text = fs::read_to_string(&params).unwrap();
+    let never = text.replace("ModifyDeviceFiles: 1", "ModifyDeviceFiles: 0");
+    fs::write(&params, never).unwrap();
+    info(&["env"]).done("ModifyDeviceFiles: 0");
+    assert!(!host.root.join("dev/nvidiactl").exists());
+    fs::write(&params, text).unwrap();
     assert!(info(&["env"]).done("as root").contains("Device Index:   0"));
     for node in ["nvidiactl", "nvidia-uvm", "nvidia0"] {
         assert!(host.root.join("dev").join(node).exists(), "{node}");

@@ -101,6 +101,12 @@ fn host(global: &Global, log: &mut Log) -> Result<Host, Failure> {
 /// Device nodes that the driver's own tools would have made by now. What fails is a note, as in the
 /// reference: what a container then lacks is told with it.
 fn make_nodes(host: &Host, log: &mut Log) {
+    let params = Path::new("/proc/driver/nvidia/params");
+    let params = host.files().read_text(params).unwrap_or_default();
+    if params.lines().any(|line| line == "ModifyDeviceFiles: 0") {
+        log.line("no device node is made: the driver's parameter ModifyDeviceFiles is 0");
+        return;
+    }
     match crate::system::make_missing_nodes(host) {
         Ok(made) => made.iter().for_each(|path| {
             log.line(format_args!("made the device node {}", path.display()));

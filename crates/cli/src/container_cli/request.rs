@@ -107,11 +107,13 @@ fn names_instances(devices: &Devices) -> bool {
 /// A device that does not exist, with the words that the reference has for it.
 pub(super) fn unknown_device(mut failure: Failure, items: &[String]) -> Failure {
     let finding = &mut failure.finding;
-    if finding.code == Code::UnknownDevice {
-        let named = items
-            .iter()
-            .find(|item| finding.message.contains(&format!("'{item}'")));
-        if let Some(item) = named {
+    if matches!(finding.code, Code::UnknownDevice | Code::Mig) {
+        // The message has the one spelling that is kept of a name.
+        let is_named = |item: &&String| {
+            let id = item.parse::<DeviceId>();
+            id.is_ok_and(|id| finding.message.contains(&format!("'{id}'")))
+        };
+        if let Some(item) = items.iter().find(is_named) {
             finding.message = format!("{item}: unknown device: {}", finding.message);
         }
     }
