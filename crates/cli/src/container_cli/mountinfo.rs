@@ -46,6 +46,8 @@ fn read(path: &Path) -> Option<Vec<u8>> {
 /// A line of mountinfo (proc_pid_mountinfo(5)).
 #[derive(Debug)]
 struct Line {
+    id: Vec<u8>,
+    parent: Vec<u8>,
     device: Vec<u8>,
     /// What of the file system is mounted.
     root: Vec<u8>,
@@ -59,12 +61,14 @@ fn lines(text: &[u8]) -> Vec<Line> {
 
 fn line(text: &[u8]) -> Option<Line> {
     let mut fields = text.split(|b| *b == b' ').map(<[u8]>::to_vec);
-    let device = fields.nth(2)?;
+    let (id, parent, device) = (fields.next()?, fields.next()?, fields.next()?);
     let root = fields.next()?;
     let place = PathBuf::from(OsString::from_vec(unescape(&fields.next()?)));
     // Mount options and any number of optional fields come before the hyphen.
     let kind = fields.skip_while(|field| field != b"-").nth(1)?;
     Some(Line {
+        id,
+        parent,
         device,
         root,
         place,
@@ -104,8 +108,8 @@ fn of(namespace: &[Line], own: &[Line], rootfs: &Path) -> Vec<Mount> {
     };
     let in_memory = |line: &Line| [&b"tmpfs"[..], b"proc"].contains(&&line.kind[..]);
     let is_fresh = |line: &Line| in_memory(line) && line.root == b"/" && !elsewhere(line);
-    let inside = namespace.iter().filter(|line| is_inside(line));
-    let inside: Vec<&Line> = inside.filter(|line| line.place != rootfs).collect();
+    let inside: Vec<&Line> = namespace.iter().filter(|line| is_inside(line)).collect();
+    let inside = reachable(&inside, rootfs);
     let mounts = inside.iter().map(|line| {
         let inner = line.place.strip_prefix(rootfs).unwrap_or(&line.place);
         let mut there = inside.iter().filter(|other| other.place == line.place);
@@ -117,6 +121,29 @@ fn of(namespace: &[Line], own: &[Line], rootfs: &Path) -> Vec<Mount> {
         }
     });
     mounts.collect()
+}
+
+/// Those of `inside` that are mounted, directly or not, on the topmost mount at `rootfs`: what was
+/// mounted below before another mount came there is hidden.
+fn reachable<'a>(inside: &[&'a Line], rootfs: &Path) -> Vec<&'a Line> {
+    let at_root = || inside.iter().filter(|line| line.place == rootfs);
+    let is_covered = |id: &[u8]| at_root().any(|above| above.parent == id);
+    let below = || inside.iter().filter(|line| line.place != rootfs).copied();
+    let Some(top) = at_root().find(|line| !is_covered(&line.id)) else {
+        return below().collect();
+    };
+    let mut ids = vec![&top.id[..]];
+    let mut known = 0;
+    // A mount that was moved may come before the one that it is on.
+    while known < ids.len() {
+        known = ids.len();
+        for line in below() {
+            if ids.contains(&&line.parent[..]) && !ids.contains(&&line.id[..]) {
+                ids.push(&line.id);
+            }
+        }
+    }
+    below().filter(|line| ids.contains(&&line.id[..])).collect()
 }
 
 #[cfg(test)]
@@ -177,6 +204,20 @@ mod tests {
             assert_eq!(mounts[1].destination, Path::new("/dev"), "{place}");
             assert_eq!(mounts[1].fresh, fresh, "{place}");
         }
+    }
+
+    #[test]
+    fn what_another_root_hides_is_left_out() {
+        let more = "\
+700 600 8:1 /other /b/root\\040fs rw - ext4 /dev/sda1 rw
+702 701 0:70 / /b/root\\040fs/dev/shm rw - tmpfs tmpfs rw
+701 700 0:71 / /b/root\\040fs/dev rw - tmpfs tmpfs rw
+";
+        let text = format!("{CONTAINER}{more}");
+        let mounts = of(&lines(text.as_bytes()), &[], Path::new("/b/root fs"));
+        let found: Vec<_> = mounts.iter().map(|m| m.destination.as_path()).collect();
+        assert_eq!(found, [Path::new("/dev/shm"), Path::new("/dev")]);
+        assert!(mounts.iter().all(|m| m.fresh));
     }
 
     #[test]
