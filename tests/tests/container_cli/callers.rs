@@ -128,7 +128,7 @@ fn the_legacy_hooks_call_under_runc_and_crun() {
             .unwrap_or_else(|e| panic!("{what}: {e}"));
         assert_two_gpus(&report, &what);
         let log = std::fs::read_to_string(&debug).unwrap();
-        assert!(log.contains("--cuda-compat-mode=ldconfig: "), "{log}");
+        assert!(log.contains("--ldconfig=@/sbin/ldconfig: "), "{log}");
         host.assert_untouched().unwrap();
     }
 }

@@ -76,6 +76,8 @@ pub(crate) struct Configure {
     pub(crate) no_cgroups: bool,
     pub(crate) no_devbind: bool,
     pub(crate) without: Without,
+    /// Whether an image's CUDA forward compatibility is not looked at.
+    pub(crate) no_cuda_compat: bool,
     pub(crate) notes: Vec<String>,
 }
 
@@ -259,10 +261,13 @@ fn configure(parser: &mut lexopt::Parser) -> Result<Command, Failure> {
             },
         }
     }
-    if let Some(mode @ ("mount" | "ldconfig")) = compat_mode.as_deref() {
-        configure.notes.push(format!(
-            "--cuda-compat-mode={mode}: the image's CUDA compatibility libraries stay where they are"
-        ));
+    configure.no_cuda_compat = compat_mode.as_deref() == Some("disabled");
+    if compat_mode.as_deref() == Some("mount") {
+        configure.notes.push(
+            "--cuda-compat-mode=mount: the image's CUDA compatibility libraries stay where they \
+             are, and the loader's cache names them first"
+                .to_owned(),
+        );
     }
     let rootfs = rootfs.ok_or_else(|| CONFIGURE.wrong("no ROOTFS was given"))?;
     configure.rootfs = root_directory(rootfs)?;

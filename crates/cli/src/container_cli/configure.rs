@@ -30,7 +30,9 @@ pub(super) fn run(host: &Host, asked: &Configure, log: &mut Log) -> Result<(), F
         .at(Stage::Device)
         .map_err(|failure| worded(request::unknown_device(failure, &asked.devices)))?;
     let container = container(asked)?;
-    let facts = container.facts().at(Stage::Container)?;
+    let facts = container
+        .facts(&inventory, !asked.no_cuda_compat)
+        .at(Stage::Container)?;
     let plan = Plan::new(&inventory, &grant, &facts).at(Stage::Mount)?;
     let rules = match asked.no_cgroups {
         true => Devices::Leave,

@@ -29,6 +29,7 @@ pub(super) fn run(host: &Host, list: &List, log: &mut Log) -> Result<(), Failure
     let scope = Scope {
         capabilities,
         imex_channels: !list.imex.is_empty(),
+        peripherals: false,
     };
     let mut inventory = discover_within(host, &scope).at(Stage::Detection)?;
     log.inventory(&inventory);

@@ -80,7 +80,7 @@ pub(super) const CONFIGURE: Grammar = Grammar {
         "no-fabricmanager" "" Nothing => "Leave out the fabric manager's socket";
         "no-gsp-firmware" "" Nothing => "Leave out GSP firmware";
         "no-cntlibs" "" Nothing => "As --cuda-compat-mode=disabled";
-        "cuda-compat-mode" "" Value("MODE") => "disabled, mount, ldconfig: only the first has an effect";
+        "cuda-compat-mode" "" Value("MODE") => "disabled, mount, ldconfig: whether the image's CUDA libraries come first where they fit";
     },
 };
 

@@ -150,8 +150,12 @@ fn each_option_of_configure_sets_what_it_says() {
             &["--no-gsp-firmware"],
             with(|c| c.without.gsp_firmware = true),
         ),
-        (&["--no-cntlibs"], with(|_| {})),
-        (&["--cuda-compat-mode=disabled"], with(|_| {})),
+        (
+            &["--cuda-compat-mode=disabled"],
+            with(|c| c.no_cuda_compat = true),
+        ),
+        (&["--no-cntlibs"], with(|c| c.no_cuda_compat = true)),
+        (&["--cuda-compat-mode=ldconfig"], with(|_| {})),
     ];
     for (words, expected) in rows {
         assert_eq!(&configured(words), expected, "{words:?}");
@@ -182,10 +186,6 @@ fn what_configure_does_not_do_is_noted() {
         (
             &["-l/sbin/ldconfig"],
             "--ldconfig=/sbin/ldconfig: no ldconfig is run",
-        ),
-        (
-            &["--cuda-compat-mode=ldconfig"],
-            "--cuda-compat-mode=ldconfig: ",
         ),
         (&["--cuda-compat-mode=mount"], "--cuda-compat-mode=mount: "),
     ] {
