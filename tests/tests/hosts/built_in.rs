@@ -217,7 +217,7 @@ impl Checked<'_> {
         for library in &self.inventory.libraries {
             let described = LIBRARIES.iter().find(|l| l.stem == library.stem).unwrap();
             let may: &[Capability] = match described.package {
-                Package::Compute => &[Compute, Utility, Graphics],
+                Package::Compute => &[Compute, Utility, Graphics, Video],
                 Package::Video => &[Video],
                 Package::Graphics => &[Graphics],
                 Package::Ngx => &[Ngx],

@@ -156,7 +156,7 @@ fn nodes_follow_capabilities() {
     ];
     let rows: &[(&str, &[&str])] = &[
         ("utility", &base),
-        ("video", &base),
+        ("video", &compute),
         ("ngx", &base),
         ("compat32", &base),
         ("compute", &compute),

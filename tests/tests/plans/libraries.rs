@@ -182,7 +182,10 @@ fn libraries_of_each_capability() {
             let mut files = BTreeSet::new();
             let mut names_to = BTreeSet::new();
             let mut entries = Vec::new();
-            for (below, stem, names) in *rows {
+            // The video codecs run on CUDA.
+            let cuda = LIBRARIES.iter().find(|(c, _)| *c == "compute").unwrap().1;
+            let more = if *capability == "video" { cuda } else { &[] };
+            for (below, stem, names) in rows.iter().chain(more) {
                 let file = format!("{stem}.so.{VERSION}");
                 let path = format!("{lib}/{below}{file}");
                 let own = [file.as_str()];

@@ -162,10 +162,15 @@ pub(crate) const REQUIRED: &[(Capability, &str)] =
 /// the table does not know belongs to a newer driver: it goes where libcuda or the graphics
 /// libraries may load it, for a missing one would break them.
 pub(crate) fn capabilities_of(stem: &str) -> CapabilitySet {
-    match find(stem) {
+    let mut capabilities: CapabilitySet = match find(stem) {
         Some(known) => known.capabilities.iter().copied().collect(),
         None => [Compute, Graphics].into_iter().collect(),
+    };
+    // The video codecs run on CUDA: libnvcuvid and libnvidia-encode load libcuda, and what it loads.
+    if capabilities.contains(Compute) {
+        capabilities.insert(Video);
     }
+    capabilities
 }
 
 /// Whether containers expect `<stem>.so` beside the soname.

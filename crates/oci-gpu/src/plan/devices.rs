@@ -1,7 +1,7 @@
 //! Device nodes of a plan.
 
 use super::{Operation, Plan};
-use crate::capability::Capability::{Compute, Display, Graphics};
+use crate::capability::Capability::{Compute, Display, Graphics, Video};
 use crate::finding::{Code, Finding};
 use crate::inventory::{ControlRole, DeviceNode, NodeState};
 use crate::select::Grant;
@@ -55,12 +55,14 @@ pub(super) fn plan(plan: &mut Plan, grant: &Grant) -> Result<(), Finding> {
 
 fn control(plan: &mut Plan, grant: &Grant) -> Result<(), Finding> {
     let compute = grant.capabilities.contains(Compute);
+    let video = grant.capabilities.contains(Video);
     let display = grant.capabilities.contains(Display) || grant.capabilities.contains(Graphics);
     for control in &grant.control {
         let (wanted, required, why) = match control.role {
             ControlRole::Control => (true, true, "every GPU container"),
-            ControlRole::Uvm => (compute, true, "capability compute"),
-            ControlRole::UvmTools => (compute, false, "capability compute"),
+            // The video codecs run on CUDA.
+            ControlRole::Uvm => (compute || video, compute, "capability compute or video"),
+            ControlRole::UvmTools => (compute || video, false, "capability compute or video"),
             ControlRole::Modeset => (display, false, "capability display or graphics"),
         };
         if wanted {
