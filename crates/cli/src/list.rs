@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use oci_gpu::discover;
 use oci_gpu::finding::Finding;
-use oci_gpu::inventory::{DeviceNode, Inventory, NodeState};
+use oci_gpu::inventory::{DeviceNode, Inventory, NodeState, Platform};
 
 use crate::Global;
 use crate::output::{Output, table};
@@ -46,7 +46,12 @@ fn text(inventory: &Inventory, verbose: bool) -> String {
         }
     }
     if gpus.is_empty() {
-        gpus.push(vec!["  none".to_owned()]);
+        let text = match inventory.platform {
+            Platform::Wsl => "  those of Windows, all behind one device: ask for 'all'",
+            Platform::Tegra => "  0  the processor's own",
+            _ => "  none",
+        };
+        gpus.push(vec![text.to_owned()]);
     }
     section("GPUs", gpus);
     let control = inventory

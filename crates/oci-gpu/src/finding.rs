@@ -57,6 +57,10 @@ codes! {
     NodeWrong = 306,
     /// Two sources disagree about the driver version.
     VersionDisagree = 307,
+    /// WSL2 has no driver of NVIDIA's to give.
+    Wsl = 311,
+    /// The lists of a Tegra host cannot be used.
+    Tegra = 312,
     /// A requested device does not exist.
     UnknownDevice = 401,
     /// A device name fits more than one device.

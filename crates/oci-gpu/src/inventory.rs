@@ -14,6 +14,8 @@ use crate::peripheral::Peripheral;
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Inventory {
+    /// How the host's GPUs are reached.
+    pub platform: Platform,
     /// The driver that the kernel runs and where its user-space files are.
     pub driver: Driver,
     /// The GPUs in PCI order; their index is their place in this list.
@@ -32,8 +34,34 @@ pub struct Inventory {
     pub libraries: Vec<Library>,
     /// Programs, firmware, sockets and configuration of the driver.
     pub files: Vec<DriverFile>,
+    /// Links of the host that a container gets as they are (Tegra).
+    pub links: Vec<HostLink>,
     /// What was odd but did not stop discovery.
     pub findings: Vec<Finding>,
+}
+
+/// How a host's GPUs are reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Platform {
+    /// By NVIDIA's kernel modules: one node a GPU.
+    #[default]
+    Native,
+    /// WSL2: all of a Windows host's GPUs behind /dev/dxg.
+    Wsl,
+    /// Tegra (Jetson): a GPU that is part of the processor, and files that L4T's lists name.
+    Tegra,
+}
+
+/// A symbolic link of the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HostLink {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it holds.
+    pub points_to: PathBuf,
 }
 
 /// The driver in the kernel and the user-space files that fit it.
@@ -188,6 +216,8 @@ pub enum ControlRole {
     UvmTools,
     /// /dev/nvidia-modeset: display and graphics, optional.
     Modeset,
+    /// A node of another platform than NVIDIA's kernel modules (/dev/dxg): every GPU container.
+    Platform,
 }
 
 /// A node that belongs to no single GPU.
@@ -311,8 +341,8 @@ pub enum FileKind {
     Directory,
     /// A configuration file.
     Config,
-    /// A module of the X server.
-    XorgModule,
+    /// Code that is loaded by its path: a module of the X server, a DLL.
+    Module,
     /// A directory of data.
     Data,
 }
@@ -354,4 +384,26 @@ pub struct DriverFile {
     pub names: Option<PathBuf>,
     /// A link in its directory that leads to it, by name.
     pub link: Option<&'static str>,
+}
+
+impl DriverFile {
+    /// A file at `path` that belongs at `target` in a container, and has nothing special about it.
+    pub(crate) fn at(
+        kind: FileKind,
+        path: PathBuf,
+        target: PathBuf,
+        capabilities: CapabilitySet,
+    ) -> DriverFile {
+        DriverFile {
+            kind,
+            path,
+            home: Home::Root,
+            target,
+            capabilities,
+            peripheral: None,
+            library: None,
+            names: None,
+            link: None,
+        }
+    }
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::capability::CapabilitySet;
 use crate::finding::{Code, Finding};
 use crate::inventory::{
-    ControlNode, Gpu, ImexChannel, Inventory, MigAccess, MigInstance, PeripheralNode,
+    ControlNode, Gpu, ImexChannel, Inventory, MigAccess, MigInstance, PeripheralNode, Platform,
 };
 use crate::request::require::{self, DeviceTraits, RequireFacts};
 use crate::request::{DeviceId, Devices, Request};
@@ -17,6 +17,9 @@ pub type SelectError = Finding;
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Grant {
+    /// How the host's GPUs are reached.
+    #[serde(skip)]
+    pub platform: Platform,
     /// GPUs, in PCI order. Those that are granted by an instance only are here too.
     pub gpus: Vec<Gpu>,
     /// MIG instances, each with the index of its GPU, in ascending order.
@@ -50,6 +53,7 @@ pub fn select(inventory: &Inventory, request: &Request) -> Result<Grant, SelectE
     };
     match &request.devices {
         Devices::DriverOnly => {}
+        Devices::All if inventory.platform != Platform::Native => {}
         Devices::All if inventory.gpus.is_empty() => {
             return Err(Finding::new(
                 Code::UnknownDevice,
@@ -81,6 +85,7 @@ pub fn select(inventory: &Inventory, request: &Request) -> Result<Grant, SelectE
         .collect();
     requirements(inventory, &gpus, request)?;
     Ok(Grant {
+        platform: inventory.platform,
         gpus,
         mig,
         control: inventory.control.clone(),
@@ -124,6 +129,9 @@ impl Picked<'_> {
     }
 
     fn device(&mut self, id: &DeviceId) -> Result<(), Finding> {
+        if self.inventory.platform != Platform::Native {
+            return self.of_platform(id);
+        }
         let gpus = &self.inventory.gpus;
         match id {
             DeviceId::Index(i) if (*i as usize) < gpus.len() => self.whole(*i as usize),
@@ -165,6 +173,26 @@ impl Picked<'_> {
             DeviceId::Index(_) => return Err(self.unknown(id)),
         }
         Ok(())
+    }
+
+    /// Where one device stands for all GPUs, only that can be named: by the index 0, or `all`.
+    fn of_platform(&self, id: &DeviceId) -> Result<(), Finding> {
+        let names = ["nvidia.com/gpu=all", "nvidia.com/gpu=0"];
+        match id {
+            DeviceId::Index(0) => Ok(()),
+            DeviceId::Cdi(name) if names.contains(&name.as_str()) => Ok(()),
+            _ => {
+                let why = match self.inventory.platform {
+                    Platform::Tegra => "a Tegra host has one GPU, its processor's own",
+                    _ => "WSL2 has all GPUs behind one device",
+                };
+                Err(Finding::new(
+                    Code::UnknownDevice,
+                    format!("the host has no GPU '{id}': {why}"),
+                    "ask for 'all', or for '0'",
+                ))
+            }
+        }
     }
 
     /// A CDI name of NVIDIA's GPUs, whose device is `all` or any other name of a device. The class

@@ -33,6 +33,8 @@ hosts! {
     "run-8",
     "run-8-mig",
     "wrong-major",
+    "wsl-1",
+    "wsl-decoys",
 }
 
 impl HostSpec {

@@ -15,6 +15,12 @@ impl HostSpec {
             if let Some(userland) = &driver.userland {
                 version_branch(userland)?;
             }
+            if driver.loaded && self.layout == Layout::Wsl {
+                return Err(refusal(
+                    "a loaded driver with layout \"wsl\": Windows runs it",
+                    "set loaded = false in [driver]",
+                ));
+            }
             if driver.compat32 && self.arch == Arch::Aarch64 {
                 return Err(refusal(
                     "driver.compat32 on aarch64: no driver has 32-bit libraries there",

@@ -11,6 +11,7 @@ use crate::gpu::Gpu;
 use crate::peripherals;
 use crate::spec::{HostSpec, Layout};
 use crate::tree::{Node, Tree};
+use crate::wsl;
 
 /// The driver's own major number (admin-guide/devices.txt of the kernel).
 pub(crate) const DRIVER_MAJOR: u32 = 195;
@@ -56,6 +57,9 @@ fn directories(spec: &HostSpec) -> Vec<String> {
 fn nodes(spec: &HostSpec, gpus: &[Gpu]) -> Result<Vec<Node>, Finding> {
     let mut nodes = Vec::new();
     nodes.extend(peripherals::nodes(spec));
+    if spec.layout == Layout::Wsl {
+        nodes.push(wsl::node());
+    }
     if spec.gpus.bmc {
         nodes.push(drm_node("card", 0, VIDEO_GROUP));
     }

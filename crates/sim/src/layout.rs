@@ -80,7 +80,7 @@ impl Directories {
             named: Vec::new(),
         };
         match spec.layout {
-            Layout::Run => multiarch,
+            Layout::Run | Layout::Wsl => multiarch,
             Layout::Debian => Directories {
                 sbin: "/usr/sbin".to_owned(),
                 ..multiarch

@@ -51,6 +51,7 @@ mod spec;
 mod sysfs;
 mod tree;
 mod userland;
+mod wsl;
 
 use std::path::Path;
 

@@ -93,6 +93,8 @@ pub enum Layout {
     Microvm,
     /// NixOS: /run/opengl-driver links into /nix/store, no ld.so.cache.
     Nixos,
+    /// WSL2: /dev/dxg, and Windows's driver store in /usr/lib/wsl/drivers; no kernel modules.
+    Wsl,
 }
 
 /// What to do about device nodes.

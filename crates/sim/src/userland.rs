@@ -16,6 +16,7 @@ use crate::plain;
 use crate::programs;
 use crate::spec::{HostSpec, Layout};
 use crate::tree::Tree;
+use crate::wsl;
 
 /// Writes the user-space side of the host.
 pub(crate) fn create(spec: &HostSpec, tree: &mut Tree) -> Result<(), Finding> {
@@ -30,6 +31,13 @@ pub(crate) fn create(spec: &HostSpec, tree: &mut Tree) -> Result<(), Finding> {
     }
     let mut entries = Vec::new();
     system(spec, &directories, &mut entries, tree)?;
+    if spec.layout == Layout::Wsl {
+        for (directory, name) in wsl::create(spec, tree)? {
+            let target = spec.arch.target();
+            entries.extend(entry(&directories, &directory, &name, target));
+        }
+        return write_cache(&directories, entries, tree);
+    }
     if let Some(driver) = &spec.driver {
         let mut install = Install {
             spec,

@@ -22,6 +22,10 @@ fn json_and_yaml_agree() {
     for name in HostSpec::names().filter(|n| !["no-gpu", "half-upgraded"].contains(n)) {
         let host = SimHost::named(name).unwrap();
         for args in commands {
+            // WSL2 has no nodes that anybody could make.
+            if args[0] == "system" && name.starts_with("wsl") {
+                continue;
+            }
             let what = format!("{name} {args:?}");
             let with = |format| {
                 let args = [args, &["--format", format]].concat();
@@ -102,7 +106,7 @@ fn list_shows_what_the_host_has() {
         "/dev/nvidia-uvm 508:0",
         "/dev/dri/renderD135 226:135",
         "config /dev/nvidia-caps/nvidia-cap1 237:1",
-        &format!("{lib}/libcuda.so.550.163.01 libcuda.so.1 compute"),
+        &format!("{lib}/libcuda.so.550.163.01 libcuda.so.1 compute,video"),
         "/usr/bin/nvidia-smi utility",
     ] {
         assert!(rows.iter().any(|r| r == row), "'{row}' in {text}");

@@ -358,7 +358,7 @@ impl Search<'_> {
                 files.push(DriverFile {
                     home: Home::Xorg,
                     link: module.link,
-                    ..file(self.root, FileKind::XorgModule, &path, target, display)
+                    ..file(self.root, FileKind::Module, &path, target, display)
                 });
                 break;
             }
@@ -373,15 +373,5 @@ fn file(
     target: PathBuf,
     capabilities: CapabilitySet,
 ) -> DriverFile {
-    DriverFile {
-        kind,
-        path: root.host_path(path),
-        home: Home::Root,
-        target,
-        capabilities,
-        peripheral: None,
-        library: None,
-        names: None,
-        link: None,
-    }
+    DriverFile::at(kind, root.host_path(path), target, capabilities)
 }

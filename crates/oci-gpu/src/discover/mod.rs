@@ -9,6 +9,7 @@
 //! | which driver does the kernel run? | /sys/module/nvidia/version, /proc/driver/nvidia/version ([`version`]) |
 //! | where are user-space files of exactly that version? | the order of evidence in [`userland`] |
 //! | which GPUs? | /proc/driver/nvidia/gpus/*/information, in PCI order ([`gpus`]) |
+//! | is it WSL2? | /dev/dxg, where the kernel runs no driver of NVIDIA's ([`wsl`]) |
 //! | which nodes, with which numbers? | majors of /proc/devices, minors of the driver's own files ([`nodes`]) |
 
 mod directories;
@@ -21,6 +22,7 @@ mod peripherals;
 pub mod proc_driver;
 mod userland;
 mod version;
+mod wsl;
 
 pub use directories::DIRECTORIES;
 pub use nodes::Majors;
@@ -29,9 +31,9 @@ use std::path::{Path, PathBuf};
 
 use self::nodes::Nodes;
 use crate::capability::{Capability, CapabilitySet};
-use crate::finding::Finding;
+use crate::finding::{Code, Finding};
 use crate::host::Host;
-use crate::inventory::{Candidate, DeviceFileParams, DeviceNode, Inventory};
+use crate::inventory::{Candidate, DeviceFileParams, DeviceNode, Inventory, Platform};
 use crate::request::Request;
 
 /// Why a host's GPUs cannot be told: a finding of the 0300 range.
@@ -97,7 +99,12 @@ pub fn discover(host: &Host) -> Result<Inventory, DiscoverError> {
 /// As [`discover`].
 pub fn discover_within(host: &Host, scope: &Scope) -> Result<Inventory, DiscoverError> {
     let mut findings = Vec::new();
-    let kernel = version::kernel(host, &mut findings)?;
+    let kernel = match version::kernel(host, &mut findings) {
+        Err(e) if e.code == Code::NoDriver && wsl::is_here(host) => {
+            return wsl::discover(host, scope);
+        }
+        other => other?,
+    };
     let user = userland::locate(host, &kernel.version, scope).map_err(|n| n.finding)?;
     let nodes = Nodes::of(host)?;
     let gpus = gpus::read(&nodes, scope, &mut findings)?;
@@ -126,6 +133,7 @@ pub fn discover_within(host: &Host, scope: &Scope) -> Result<Inventory, Discover
         false => Vec::new(),
     };
     Ok(Inventory {
+        platform: Platform::Native,
         driver: kernel.into_driver(host, user.root.on_host(), candidates),
         gpus,
         control: nodes::control(&nodes),
@@ -135,6 +143,7 @@ pub fn discover_within(host: &Host, scope: &Scope) -> Result<Inventory, Discover
         peripherals,
         libraries,
         files,
+        links: Vec::new(),
         findings,
     })
 }

@@ -3,7 +3,7 @@
 use super::{Operation, Plan};
 use crate::capability::Capability::{Compute, Display, Graphics, Video};
 use crate::finding::{Code, Finding};
-use crate::inventory::{ControlRole, DeviceNode, NodeState};
+use crate::inventory::{ControlRole, DeviceNode, NodeState, Platform};
 use crate::select::Grant;
 
 /// Control nodes by capability, GPUs, MIG rights, IMEX channels, and DRM nodes for graphics.
@@ -57,9 +57,14 @@ fn control(plan: &mut Plan, grant: &Grant) -> Result<(), Finding> {
     let compute = grant.capabilities.contains(Compute);
     let video = grant.capabilities.contains(Video);
     let display = grant.capabilities.contains(Display) || grant.capabilities.contains(Graphics);
+    if grant.platform != Platform::Native {
+        let mut nodes = grant.control.iter();
+        let why = "the platform's own device";
+        return nodes.try_for_each(|c| device(plan, &c.node, true, why.to_owned()));
+    }
     for control in &grant.control {
         let (wanted, required, why) = match control.role {
-            ControlRole::Control => (true, true, "every GPU container"),
+            ControlRole::Control | ControlRole::Platform => (true, true, "every GPU container"),
             // The video codecs run on CUDA.
             ControlRole::Uvm => (compute || video, compute, "capability compute or video"),
             ControlRole::UvmTools => (compute || video, false, "capability compute or video"),

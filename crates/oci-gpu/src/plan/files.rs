@@ -44,7 +44,7 @@ fn one(plan: &mut Plan, file: &DriverFile, why: String, facts: &ContainerFacts) 
         FileKind::Socket => BindKind::Socket,
         FileKind::Directory => BindKind::Directory,
         FileKind::Config => BindKind::Config,
-        FileKind::XorgModule => BindKind::Module,
+        FileKind::Module => BindKind::Module,
         FileKind::Data => BindKind::Data,
     };
     let target = match file.home {

@@ -10,7 +10,7 @@ use crate::driver_files::{
 };
 use crate::elf::{Class, Machine};
 use crate::finding::{Code, Finding};
-use crate::inventory::{Inventory, Library};
+use crate::inventory::{Inventory, Library, Platform};
 use crate::ldcache;
 use crate::select::Grant;
 
@@ -47,13 +47,19 @@ pub(super) fn plan(
                 continue;
             }
         };
-        if !directories.contains(directory) {
+        // Elsewhere libraries find each other by their paths on the host.
+        let own = library.path.parent().map(Path::to_path_buf);
+        let directory = match (grant.platform, own) {
+            (Platform::Native, _) | (_, None) => directory.clone(),
+            (_, Some(own)) => own,
+        };
+        if !directories.contains(&directory) {
             directories.push(directory.clone());
         }
         let below = BELOW.iter().find(|(stem, _)| *stem == library.stem);
         let directory = match below {
             Some((_, below)) => &directory.join(below),
-            None => directory,
+            None => &directory,
         };
         one(plan, library, directory, grant.capabilities, &mut entries);
     }

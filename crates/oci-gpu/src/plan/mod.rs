@@ -113,7 +113,7 @@ pub enum BindKind {
     Library,
     /// A program: read-only, nosuid, nodev.
     Binary,
-    /// A module of the X server: read-only, nosuid, nodev.
+    /// Code that is loaded by its path: read-only, nosuid, nodev.
     Module,
     /// Firmware: read-only, nosuid, nodev, noexec.
     Firmware,

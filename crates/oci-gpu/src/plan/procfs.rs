@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 use super::{BindKind, FileEntry, Operation, Plan};
 use crate::container::{ContainerFacts, ProcDriver};
 use crate::discover::PROC_DRIVER;
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, Platform};
 use crate::select::Grant;
 
 /// A read-only file system in memory over /proc/driver/nvidia with copies of params, version and
 /// registry, and the kernel's own directories of the granted GPUs and MIG instances mounted in it.
 pub(super) fn plan(plan: &mut Plan, inventory: &Inventory, grant: &Grant, facts: &ContainerFacts) {
+    if grant.platform != Platform::Native {
+        return;
+    }
     if grant.management {
         let why = "who manages GPUs sees them all, and may make nodes for new ones";
         return plan.skip(PROC_DRIVER, why);
