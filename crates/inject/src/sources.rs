@@ -136,6 +136,7 @@ fn file(host: &Host, path: &Path, kind: BindKind) -> Result<Source, Finding> {
     let (types, attributes): (&[SFlag], u64) = match kind {
         BindKind::Library | BindKind::Binary | BindKind::Module => (&[SFlag::S_IFREG], read_only),
         BindKind::Firmware | BindKind::Config => (&[SFlag::S_IFREG], read_only | attr::NOEXEC),
+        BindKind::Tree => (&[SFlag::S_IFDIR], read_only),
         BindKind::Data => (&[SFlag::S_IFDIR], read_only | attr::NOEXEC),
         BindKind::Proc => (&[SFlag::S_IFREG, SFlag::S_IFDIR], read_only | attr::NOEXEC),
         BindKind::Socket => (

@@ -255,7 +255,7 @@ fn items(what: &Operation, required: bool, why: &str, out: &mut Vec<Item>) {
                 BindKind::Binary => "binary",
                 BindKind::Firmware => "firmware",
                 BindKind::Socket => "socket",
-                BindKind::Directory | BindKind::Data => "dir",
+                BindKind::Directory | BindKind::Data | BindKind::Tree => "dir",
                 BindKind::Config | BindKind::Module => "file",
                 BindKind::Proc => "proc",
             };

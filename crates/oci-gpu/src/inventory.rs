@@ -345,6 +345,8 @@ pub enum FileKind {
     Module,
     /// A directory of data.
     Data,
+    /// A directory with libraries or programs in it.
+    Tree,
 }
 
 /// The directory in a container that a file's place is told from.

@@ -22,6 +22,7 @@ hosts! {
     "driver-container-8",
     "flat-1",
     "half-upgraded",
+    "jetson-orin",
     "microvm-1",
     "missing-uvm",
     "nixos-1",

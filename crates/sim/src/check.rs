@@ -15,9 +15,9 @@ impl HostSpec {
             if let Some(userland) = &driver.userland {
                 version_branch(userland)?;
             }
-            if driver.loaded && self.layout == Layout::Wsl {
+            if driver.loaded && matches!(self.layout, Layout::Wsl | Layout::Tegra) {
                 return Err(refusal(
-                    "a loaded driver with layout \"wsl\": Windows runs it",
+                    "a loaded driver with layout \"wsl\" or \"tegra\": NVIDIA's modules are not what drives these",
                     "set loaded = false in [driver]",
                 ));
             }

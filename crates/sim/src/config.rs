@@ -138,7 +138,7 @@ fn graphics(spec: &HostSpec, directories: &Directories, tree: &mut Tree) -> Resu
         Layout::Rpm | Layout::Nixos => {
             (format!("{share}/vulkan"), format!("nvidia_icd.{arch}.json"))
         }
-        Layout::Debian | Layout::Microvm | Layout::Wsl => {
+        Layout::Debian | Layout::Microvm | Layout::Wsl | Layout::Tegra => {
             (format!("{share}/vulkan"), "nvidia_icd.json".to_owned())
         }
     };

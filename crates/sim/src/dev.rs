@@ -10,6 +10,7 @@ use crate::driver::Module;
 use crate::gpu::Gpu;
 use crate::peripherals;
 use crate::spec::{HostSpec, Layout};
+use crate::tegra;
 use crate::tree::{Node, Tree};
 use crate::wsl;
 
@@ -59,6 +60,9 @@ fn nodes(spec: &HostSpec, gpus: &[Gpu]) -> Result<Vec<Node>, Finding> {
     nodes.extend(peripherals::nodes(spec));
     if spec.layout == Layout::Wsl {
         nodes.push(wsl::node());
+    }
+    if spec.layout == Layout::Tegra {
+        nodes.extend(tegra::nodes());
     }
     if spec.gpus.bmc {
         nodes.push(drm_node("card", 0, VIDEO_GROUP));

@@ -80,7 +80,7 @@ impl Directories {
             named: Vec::new(),
         };
         match spec.layout {
-            Layout::Run | Layout::Wsl => multiarch,
+            Layout::Run | Layout::Wsl | Layout::Tegra => multiarch,
             Layout::Debian => Directories {
                 sbin: "/usr/sbin".to_owned(),
                 ..multiarch

@@ -49,6 +49,7 @@ mod procfs;
 mod programs;
 mod spec;
 mod sysfs;
+mod tegra;
 mod tree;
 mod userland;
 mod wsl;

@@ -95,6 +95,8 @@ pub enum Layout {
     Nixos,
     /// WSL2: /dev/dxg, and Windows's driver store in /usr/lib/wsl/drivers; no kernel modules.
     Wsl,
+    /// Tegra (Jetson): the processor's own GPU, and lists of what containers get.
+    Tegra,
 }
 
 /// What to do about device nodes.

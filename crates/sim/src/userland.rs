@@ -15,6 +15,7 @@ use crate::nixos;
 use crate::plain;
 use crate::programs;
 use crate::spec::{HostSpec, Layout};
+use crate::tegra;
 use crate::tree::Tree;
 use crate::wsl;
 
@@ -31,6 +32,10 @@ pub(crate) fn create(spec: &HostSpec, tree: &mut Tree) -> Result<(), Finding> {
     }
     let mut entries = Vec::new();
     system(spec, &directories, &mut entries, tree)?;
+    if spec.layout == Layout::Tegra {
+        tegra::create(spec, tree)?;
+        return write_cache(&directories, entries, tree);
+    }
     if spec.layout == Layout::Wsl {
         for (directory, name) in wsl::create(spec, tree)? {
             let target = spec.arch.target();

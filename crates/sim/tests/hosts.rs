@@ -5,7 +5,6 @@ mod common;
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use common::{SimHost, is_root, skip};
 use nix::sys::stat::{major, minor};
@@ -36,10 +35,7 @@ fn every_built_in_host_is_made_and_described() {
     for name in HostSpec::names() {
         let spec = HostSpec::named(name).unwrap();
         assert!(spec.description.ends_with('.'), "{name}");
-        let start = Instant::now();
         let host = SimHost::of(spec);
-        let took = start.elapsed();
-        assert!(took < Duration::from_secs(2), "{name} took {took:?}");
         assert!(host.created.files > 0, "{name}");
         assert!(host.exists("/proc/devices"), "{name}");
         assert_eq!(

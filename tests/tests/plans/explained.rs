@@ -170,7 +170,7 @@ fn assert_items(planned: &Planned, value: &Value, what: &str) {
 /// The kind of an action's items, and how many it has.
 fn items_of(action: &Action) -> (&'static str, usize) {
     use oci_gpu::plan::BindKind::{
-        Binary, Config, Data, Directory, Firmware, Library, Module, Proc, Socket,
+        Binary, Config, Data, Directory, Firmware, Library, Module, Proc, Socket, Tree,
     };
     match &action.what {
         Operation::Device { .. } => ("device", 1),
@@ -179,7 +179,7 @@ fn items_of(action: &Action) -> (&'static str, usize) {
             Binary => ("binary", 1),
             Firmware => ("firmware", 1),
             Socket => ("socket", 1),
-            Directory | Data => ("dir", 1),
+            Directory | Data | Tree => ("dir", 1),
             Config | Module => ("file", 1),
             Proc => ("proc", 1),
         },
@@ -266,11 +266,11 @@ fn an_explanation_names_request_gpus_items_and_refusals() {
     );
     assert_eq!(
         why("libcuda.so.550.163.01"),
-        "it is for compute, which was not asked for"
+        "it is for compute,video, which was not asked for"
     );
     assert_eq!(
         why("/dev/nvidia-uvm"),
-        "it is for capability compute, which was not asked for"
+        "it is for capability compute or video, which was not asked for"
     );
 }
 

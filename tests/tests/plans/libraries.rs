@@ -373,8 +373,8 @@ fn a_capability_without_its_main_library_is_an_error() {
             assert!(finding.message.contains(word), "'{word}' in {finding}");
         }
         // Others do not need it.
-        let video = planned(host, "video", Image::Debian);
-        assert_eq!(targets(&video.plan, BindKind::Library).len(), 4);
+        let display = planned(host, "display", Image::Debian);
+        assert_eq!(targets(&display.plan, BindKind::Library).len(), 2);
     }
 }
 

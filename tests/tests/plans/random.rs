@@ -164,7 +164,8 @@ impl Wish {
         };
         let uvm = spec.majors.uvm;
         devices.insert("/dev/nvidiactl 195:255".to_owned());
-        if words.contains(&"compute") {
+        // The video codecs run on CUDA.
+        if words.contains(&"compute") || words.contains(&"video") {
             devices.insert(format!("/dev/nvidia-uvm {uvm}:0"));
             devices.insert(format!("/dev/nvidia-uvm-tools {uvm}:1"));
         }

@@ -152,6 +152,7 @@ fn is_documented(operation: &Operation, target: &Path, image: Image) -> bool {
             BindKind::Firmware => below(&["/lib/firmware/nvidia"]),
             BindKind::Socket => below(&["/run/nvidia-persistenced", "/run/nvidia-fabricmanager"]),
             BindKind::Data => target == Path::new("/run/udev"),
+            BindKind::Tree => false,
             BindKind::Directory => target == Path::new("/tmp/nvidia-mps"),
             BindKind::Config => below(&[
                 "/etc/OpenCL/vendors",

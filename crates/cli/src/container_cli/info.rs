@@ -30,6 +30,7 @@ pub(super) fn run(host: &Host, csv: bool, log: &mut Log) -> Result<(), Failure> 
         capabilities: CapabilitySet::EMPTY,
         imex_channels: false,
         peripherals: false,
+        every_list: false,
     };
     let inventory = discover_within(host, &scope).at(Stage::Detection)?;
     log.line(format_args!("{} GPUs", inventory.gpus.len()));

@@ -30,6 +30,7 @@ pub(super) fn run(host: &Host, list: &List, log: &mut Log) -> Result<(), Failure
         capabilities,
         imex_channels: !list.imex.is_empty(),
         peripherals: false,
+        every_list: false,
     };
     let mut inventory = discover_within(host, &scope).at(Stage::Detection)?;
     log.inventory(&inventory);

@@ -9,6 +9,7 @@
 //! | which driver does the kernel run? | /sys/module/nvidia/version, /proc/driver/nvidia/version ([`version`]) |
 //! | where are user-space files of exactly that version? | the order of evidence in [`userland`] |
 //! | which GPUs? | /proc/driver/nvidia/gpus/*/information, in PCI order ([`gpus`]) |
+//! | is it Tegra? | /etc/nv_tegra_release and the like, with L4T's lists ([`tegra`]) |
 //! | is it WSL2? | /dev/dxg, where the kernel runs no driver of NVIDIA's ([`wsl`]) |
 //! | which nodes, with which numbers? | majors of /proc/devices, minors of the driver's own files ([`nodes`]) |
 
@@ -20,6 +21,7 @@ mod mig;
 mod nodes;
 mod peripherals;
 pub mod proc_driver;
+mod tegra;
 mod userland;
 mod version;
 mod wsl;
@@ -55,6 +57,8 @@ pub struct Scope {
     pub imex_channels: bool,
     /// Hardware beside the GPUs.
     pub peripherals: bool,
+    /// All of L4T's lists, not only those of the driver (Tegra).
+    pub every_list: bool,
 }
 
 impl Scope {
@@ -64,6 +68,7 @@ impl Scope {
             capabilities: CapabilitySet::all(),
             imex_channels: true,
             peripherals: true,
+            every_list: false,
         }
     }
 
@@ -73,6 +78,7 @@ impl Scope {
             capabilities: request.capabilities,
             imex_channels: request.management || !request.imex_channels.is_empty(),
             peripherals: !request.peripherals.is_empty(),
+            every_list: request.every_list,
         }
     }
 
@@ -99,6 +105,9 @@ pub fn discover(host: &Host) -> Result<Inventory, DiscoverError> {
 /// As [`discover`].
 pub fn discover_within(host: &Host, scope: &Scope) -> Result<Inventory, DiscoverError> {
     let mut findings = Vec::new();
+    if tegra::is_here(host) {
+        return tegra::discover(host, scope);
+    }
     let kernel = match version::kernel(host, &mut findings) {
         Err(e) if e.code == Code::NoDriver && wsl::is_here(host) => {
             return wsl::discover(host, scope);
@@ -205,6 +214,7 @@ pub fn kernel_nodes(host: &Host) -> Result<Vec<KernelNode>, DiscoverError> {
         capabilities: CapabilitySet::EMPTY,
         imex_channels: false,
         peripherals: false,
+        every_list: false,
     };
     let mut devices: Vec<DeviceNode> = Vec::new();
     devices.extend(nodes::control(&nodes).into_iter().map(|c| c.node));

@@ -136,6 +136,12 @@ impl Nodes<'_> {
         self.dev_root.join(path.trim_start_matches('/'))
     }
 
+    /// What a container calls the node at `path` of the host.
+    pub(super) fn in_container(&self, path: &Path) -> Option<String> {
+        let below = path.strip_prefix(&self.dev_root).ok()?;
+        Some(format!("/{}", below.to_str()?))
+    }
+
     /// The character device at `path` with the numbers that it has; `None` where there is none.
     pub(super) fn found(&self, path: &str) -> Option<DeviceNode> {
         let found = self

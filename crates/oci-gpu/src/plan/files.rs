@@ -46,6 +46,7 @@ fn one(plan: &mut Plan, file: &DriverFile, why: String, facts: &ContainerFacts) 
         FileKind::Config => BindKind::Config,
         FileKind::Module => BindKind::Module,
         FileKind::Data => BindKind::Data,
+        FileKind::Tree => BindKind::Tree,
     };
     let target = match file.home {
         Home::Root => file.target.clone(),

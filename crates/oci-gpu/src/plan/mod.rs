@@ -125,6 +125,8 @@ pub enum BindKind {
     Config,
     /// A directory of data: read-only, nosuid, nodev, noexec.
     Data,
+    /// A directory with libraries or programs in it: read-only, nosuid, nodev.
+    Tree,
     /// A file or directory of procfs: read-only, nosuid, nodev, noexec.
     Proc,
 }
@@ -167,6 +169,7 @@ impl Plan {
         devices::plan(&mut plan, grant)?;
         let loader = libraries::plan(&mut plan, inventory, grant, facts)?;
         files::plan(&mut plan, inventory, grant, facts);
+        links(&mut plan, inventory);
         profile::plan(&mut plan, grant);
         procfs::plan(&mut plan, inventory, grant, facts);
         plan.actions.extend(loader);
@@ -213,6 +216,17 @@ impl Plan {
             what: what.into(),
             why: why.into(),
         });
+    }
+}
+
+/// Links of the host, as they are.
+fn links(plan: &mut Plan, inventory: &Inventory) {
+    for link in &inventory.links {
+        let what = Operation::Symlink {
+            target: link.path.clone(),
+            points_to: link.points_to.clone(),
+        };
+        plan.add(what, false, "the host's link".to_owned());
     }
 }
 

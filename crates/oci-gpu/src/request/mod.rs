@@ -92,6 +92,9 @@ pub struct Request {
     pub peripherals: Vec<Peripheral>,
     /// Whether everything that manages GPUs is asked for (`management.nvidia.com/gpu=all`).
     pub management: bool,
+    /// Whether all of L4T's lists are asked for on a Tegra host, not only those of the driver
+    /// (`NVIDIA_REQUIRE_JETPACK=csv-mounts=all`).
+    pub every_list: bool,
     /// What the request was read from ("NVIDIA_VISIBLE_DEVICES", "volume mounts").
     pub source: String,
 }
@@ -142,6 +145,7 @@ impl Request {
             mig_monitor: false,
             peripherals: Vec::new(),
             management: false,
+            every_list: false,
             source: source.into(),
         }
     }

@@ -50,6 +50,7 @@ pub(super) fn read(container: &Container, policy: &Policy) -> Result<Asked, Find
         imex_channels,
         peripherals: asker.peripherals(named.peripherals, &mut notes),
         management: named.management,
+        every_list: container.env("NVIDIA_REQUIRE_JETPACK") == Some("csv-mounts=all"),
         mig_config: asker.all_of_mig("NVIDIA_MIG_CONFIG_DEVICES")?,
         mig_monitor: asker.all_of_mig("NVIDIA_MIG_MONITOR_DEVICES")?,
         source,
