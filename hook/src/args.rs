@@ -11,6 +11,8 @@ pub(crate) enum Stage {
     Prestart,
     CreateRuntime,
     CreateContainer,
+    /// createContainer, for a container that a CDI specification gave nodes and files.
+    Cdi,
     Poststop,
 }
 
@@ -23,7 +25,7 @@ pub(crate) struct Args {
 }
 
 const USAGE: &str = "usage: oci-gpu-hook [--config FILE] [--host-root DIR] \
-                     prestart|createRuntime|createContainer|poststop";
+                     prestart|createRuntime|createContainer|cdi|poststop";
 
 impl Args {
     pub(crate) fn parse() -> Result<Args, Finding> {
@@ -43,6 +45,7 @@ impl Args {
                         Some("prestart") => Stage::Prestart,
                         Some("createRuntime") => Stage::CreateRuntime,
                         Some("createContainer") => Stage::CreateContainer,
+                        Some("cdi") => Stage::Cdi,
                         Some("poststop") => Stage::Poststop,
                         _ => {
                             return Err(usage(format!(

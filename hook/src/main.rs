@@ -1,7 +1,7 @@
 //! The OCI hook that puts GPUs into a container.
 //!
 //! ```text
-//! oci-gpu-hook [--config FILE] [--host-root DIR] STAGE     state JSON on stdin
+//! oci-gpu-hook [--config FILE] [--host-root DIR] STAGE|cdi     state JSON on stdin
 //! ```
 //!
 //! Reading order for an audit: this file; `oci_gpu::plan` (what is decided, as data);
@@ -15,6 +15,7 @@
 
 mod args;
 mod bundle;
+mod cdi;
 mod guard;
 mod log;
 mod state;
@@ -64,6 +65,9 @@ fn run(args: &Args, log: &mut Log) -> Result<(), Finding> {
         .as_ref()
         .map(|c| c.policy.clone())
         .unwrap_or_default();
+    if args.stage == Stage::Cdi {
+        return cdi::run(&guard, &state, &bytes, host, config?, log);
+    }
     if !Request::possible(&bytes, &policy) {
         return Ok(());
     }

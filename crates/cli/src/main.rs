@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod bundle;
+mod cdi;
 mod container_cli;
 mod explain;
 mod info;
@@ -70,6 +71,11 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         bundle: PathBuf,
     },
+    /// Specifications of the Container Device Interface
+    Cdi {
+        #[command(subcommand)]
+        command: cdi::Command,
+    },
     /// What the driver's packages should have done
     System {
         #[command(subcommand)]
@@ -92,6 +98,7 @@ fn main() -> ExitCode {
         Command::List => list::run(&cli.global, &output),
         Command::Info => info::run(&cli.global, &output),
         Command::Explain { bundle } => explain::run(&cli.global, &output, bundle),
+        Command::Cdi { command } => cdi::run(&cli.global, &output, command),
         Command::System { command } => system::run(&cli.global, &output, command),
         Command::Sim { command } => sim::run(&output, command),
     };

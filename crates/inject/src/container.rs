@@ -171,6 +171,11 @@ impl Container {
         Ok(facts)
     }
 
+    /// Whether something is at `path` in the container; links are followed in it.
+    pub fn has(&self, path: &Path) -> bool {
+        self.rootfs.exists(path).unwrap_or(false)
+    }
+
     /// Enters the container's namespaces.
     pub(crate) fn enter(self) -> Result<Rootfs, Finding> {
         if let Some(join) = &self.join {

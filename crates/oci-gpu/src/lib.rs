@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod capability;
+pub mod cdi;
 pub mod cgroup;
 pub mod config;
 pub mod container;

@@ -1,11 +1,14 @@
 //! Inventory and Request -> Grant: exact devices, or an error that says what there is instead.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use crate::capability::CapabilitySet;
 use crate::finding::{Code, Finding};
 use crate::inventory::{
-    ControlNode, Gpu, ImexChannel, Inventory, MigAccess, MigInstance, PeripheralNode, Platform,
+    ControlNode, DeviceNode, Gpu, ImexChannel, Inventory, MigAccess, MigInstance, PeripheralNode,
+    Platform,
 };
 use crate::request::require::{self, DeviceTraits, RequireFacts};
 use crate::request::{DeviceId, Devices, Request};
@@ -98,6 +101,35 @@ pub fn select(inventory: &Inventory, request: &Request) -> Result<Grant, SelectE
         management: request.management,
         capabilities: request.capabilities,
     })
+}
+
+/// What a container has been given by others, told by `exists` from the nodes in its root.
+pub fn present(inventory: &Inventory, exists: impl Fn(&Path) -> bool) -> Grant {
+    let has = |node: &DeviceNode| exists(&node.target);
+    let mut mig = Vec::new();
+    let mut gpus = Vec::new();
+    for gpu in inventory.gpus.iter().filter(|g| has(&g.node)) {
+        let mut gpu = gpu.clone();
+        gpu.drm.retain(|d| has(&d.node));
+        let given = |m: &&MigInstance| has(&m.gi_access.node) && has(&m.ci_access.node);
+        mig.extend(gpu.mig.iter().filter(given).map(|m| (gpu.index, m.clone())));
+        gpus.push(gpu);
+    }
+    let rights = [&inventory.mig_config, &inventory.mig_monitor];
+    let rights: Vec<MigAccess> = rights.into_iter().flatten().cloned().collect();
+    let all = rights.iter().all(|r| has(&r.node)) && !rights.is_empty();
+    Grant {
+        platform: inventory.platform,
+        // Everything that there is, and the right to change it.
+        management: all && gpus.len() == inventory.gpus.len(),
+        mig_rights: rights.into_iter().filter(|r| has(&r.node)).collect(),
+        gpus,
+        mig,
+        control: Vec::new(),
+        imex_channels: Vec::new(),
+        peripherals: Vec::new(),
+        capabilities: CapabilitySet::all(),
+    }
 }
 
 /// Places in the inventory of what was picked, each once.

@@ -3,7 +3,7 @@
 use super::{Operation, Plan};
 use crate::capability::Capability::{Compute, Display, Graphics, Video};
 use crate::finding::{Code, Finding};
-use crate::inventory::{ControlRole, DeviceNode, NodeState, Platform};
+use crate::inventory::{ControlRole, DeviceNode, DrmNode, NodeState, Platform};
 use crate::select::Grant;
 
 /// Control nodes by capability, GPUs, MIG rights, IMEX channels, and DRM nodes for graphics.
@@ -119,23 +119,31 @@ fn drm(plan: &mut Plan, grant: &Grant) -> Result<(), Finding> {
                 gpu.index
             );
             device(plan, &drm.node, false, why)?;
-            if let (Some(link), NodeState::Present) = (&drm.by_path, &drm.node.state)
-                && let Some(name) = drm.node.target.file_name()
-            {
-                let points_to = std::path::Path::new("..").join(name);
-                let link = Operation::Symlink {
-                    target: link.clone(),
-                    points_to,
-                };
-                plan.add(
-                    link,
-                    false,
-                    format!("the host's link to it, by GPU {}'s PCI address", gpu.index),
-                );
-            }
+            link(plan, gpu.index, drm);
         }
     }
     Ok(())
+}
+
+/// Links to DRM nodes by PCI address, for nodes that the container has.
+pub(super) fn links(plan: &mut Plan, grant: &Grant) {
+    for gpu in &grant.gpus {
+        gpu.drm.iter().for_each(|drm| link(plan, gpu.index, drm));
+    }
+}
+
+fn link(plan: &mut Plan, gpu: u32, drm: &DrmNode) {
+    if let (Some(link), NodeState::Present) = (&drm.by_path, &drm.node.state)
+        && let Some(name) = drm.node.target.file_name()
+    {
+        let points_to = std::path::Path::new("..").join(name);
+        let link = Operation::Symlink {
+            target: link.clone(),
+            points_to,
+        };
+        let why = format!("the host's link to it, by GPU {gpu}'s PCI address");
+        plan.add(link, false, why);
+    }
 }
 
 /// The group without which a process that is not root cannot open `node`: "video" and "render" of

@@ -62,6 +62,11 @@ fn one(plan: &mut Plan, file: &DriverFile, why: String, facts: &ContainerFacts) 
     if !plan.add(bind, required, why) {
         return;
     }
+    links(plan, file, &target, facts);
+}
+
+/// Links that lead to a file at `target`, or from where it looks for its library.
+pub(super) fn links(plan: &mut Plan, file: &DriverFile, target: &Path, facts: &ContainerFacts) {
     if let (Some(link), Some(name)) = (file.link, target.file_name()) {
         let link = Operation::Symlink {
             target: target.with_file_name(link),

@@ -75,6 +75,25 @@ pub(super) fn plan(
     if directories.is_empty() {
         return Ok(None);
     }
+    Ok(Some(loader(
+        plan,
+        inventory,
+        grant,
+        facts,
+        entries,
+        directories,
+    )))
+}
+
+/// What the loader is told.
+fn loader(
+    plan: &mut Plan,
+    inventory: &Inventory,
+    grant: &Grant,
+    facts: &ContainerFacts,
+    mut entries: Vec<CacheEntry>,
+    directories: Vec<PathBuf>,
+) -> Action {
     let mut why = match facts.libc {
         Libc::Glibc => "glibc's loader finds libraries by soname in /etc/ld.so.cache",
         Libc::Musl => {
@@ -90,11 +109,11 @@ pub(super) fn plan(
         entries,
         directories,
     };
-    Ok(Some(Action {
+    Action {
         what,
         why,
         required: true,
-    }))
+    }
 }
 
 /// Names the libraries of the image's own CUDA forward compatibility in place of the driver's,
@@ -136,6 +155,30 @@ fn forward_compatible(
         compat.version,
         compat::DIRECTORY
     ))
+}
+
+/// Links and entries of the loader's cache for libraries that lie in the container already, each with
+/// its place there.
+pub(super) fn name_libraries(
+    plan: &mut Plan,
+    inventory: &Inventory,
+    grant: &Grant,
+    facts: &ContainerFacts,
+    given: &[(&Library, PathBuf)],
+) -> Option<Action> {
+    let mut entries = Vec::new();
+    let mut directories: Vec<PathBuf> = Vec::new();
+    for (library, target) in given {
+        let Some(directory) = target.parent() else {
+            continue;
+        };
+        one(plan, library, directory, CapabilitySet::all(), &mut entries);
+        let below = BELOW.iter().any(|(stem, _)| *stem == library.stem);
+        if !below && !directories.iter().any(|d| d == directory) {
+            directories.push(directory.to_path_buf());
+        }
+    }
+    (!directories.is_empty()).then(|| loader(plan, inventory, grant, facts, entries, directories))
 }
 
 /// The directory for a library, or why the container cannot use it.
@@ -259,7 +302,7 @@ fn is_file_name(soname: &str) -> bool {
 
 /// Libraries of the granted capabilities that discovery refused, and no other file of that name is
 /// in their place.
-fn unusable(inventory: &Inventory, grant: &Grant) -> Vec<Skipped> {
+pub(super) fn unusable(inventory: &Inventory, grant: &Grant) -> Vec<Skipped> {
     let suffix = format!(".so.{}", inventory.driver.version);
     let candidates = inventory.driver.candidates.iter().filter(|c| {
         let name = c.path.file_name().and_then(|n| n.to_str());

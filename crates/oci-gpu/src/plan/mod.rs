@@ -4,6 +4,7 @@
 
 mod devices;
 mod files;
+mod finish;
 mod libraries;
 mod procfs;
 mod profile;

@@ -1,0 +1,379 @@
+//! Inventory -> specification, by way of plans.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::{Device, DeviceNode, Edits, Hook, Mount, Spec};
+use crate::capability::CapabilitySet;
+use crate::container::{ContainerFacts, ProcDriver};
+use crate::finding::{Code, Finding};
+use crate::host::Host;
+use crate::inventory::{Inventory, Platform};
+use crate::peripheral::Peripheral;
+use crate::plan::{Action, BindKind, Operation, Plan};
+use crate::request::{DeviceId, Devices, Request};
+use crate::select::select;
+
+/// What a specification is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mode {
+    /// GPUs and MIG instances (`nvidia.com/gpu`).
+    Gpu,
+    /// All that manages GPUs (`management.nvidia.com/gpu`).
+    Management,
+    /// Hardware beside the GPUs (`nvidia.com/gds` and the like).
+    Peripheral(Peripheral),
+    /// IMEX channels (`nvidia.com/imex-channel`).
+    Imex,
+}
+
+/// How devices are named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NameStrategy {
+    /// `0`, `0:1`.
+    Index,
+    /// `gpu0`, `mig0:1`.
+    TypeIndex,
+    /// `GPU-...`, `MIG-...`.
+    Uuid,
+}
+
+/// What the caller decides.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// What it is about.
+    pub mode: Mode,
+    /// Names of each device; a device has one of each.
+    pub names: Vec<NameStrategy>,
+    /// "nvidia.com"; by mode where it is `None`.
+    pub vendor: Option<String>,
+    /// "gpu"; by mode where it is `None`.
+    pub class: Option<String>,
+    /// The hook's program on the host.
+    pub hook: PathBuf,
+    /// Whether there is a device `all`.
+    pub all: bool,
+    /// Parts of the driver.
+    pub capabilities: CapabilitySet,
+}
+
+impl Default for Options {
+    /// GPUs, by index and UUID and all, with everything that the driver has.
+    fn default() -> Options {
+        Options {
+            mode: Mode::Gpu,
+            names: vec![NameStrategy::Index, NameStrategy::Uuid],
+            vendor: None,
+            class: None,
+            hook: PathBuf::from("/usr/bin/oci-gpu-hook"),
+            all: true,
+            capabilities: CapabilitySet::all(),
+        }
+    }
+}
+
+/// Makes the specification of `host`, on which `inventory` was found. The order of everything in it
+/// is that of the inventory, so two runs on one host give the same text.
+///
+/// # Errors
+/// Those of a plan ([`Plan::new`]) for a GPU that cannot be given, [`Code::UnknownDevice`],
+/// [`Code::Peripheral`] and [`Code::ImexChannel`] where there is nothing to name.
+pub fn generate(host: &Host, inventory: &Inventory, options: &Options) -> Result<Spec, Finding> {
+    let maker = Maker {
+        inventory,
+        options,
+        facts: facts(host),
+    };
+    let (vendor, class) = match options.mode {
+        Mode::Gpu => ("nvidia.com", "gpu"),
+        Mode::Management => ("management.nvidia.com", "gpu"),
+        Mode::Peripheral(kind) => ("nvidia.com", kind.class()),
+        Mode::Imex => ("nvidia.com", "imex-channel"),
+    };
+    let vendor = options.vendor.as_deref().unwrap_or(vendor);
+    let class = options.class.as_deref().unwrap_or(class);
+    let (common, mut devices) = match options.mode {
+        Mode::Gpu => maker.gpus()?,
+        Mode::Management => {
+            let mut request = maker.request(Devices::All);
+            request.management = true;
+            let edits = maker.edits(&maker.plan(&request)?.actions);
+            (edits, vec![device("all", Edits::default())])
+        }
+        Mode::Peripheral(kind) => {
+            let mut request = maker.request(Devices::DriverOnly);
+            request.peripherals = vec![kind];
+            (
+                Edits::default(),
+                vec![device("all", maker.beyond(&request)?)],
+            )
+        }
+        Mode::Imex => (Edits::default(), maker.channels()?),
+    };
+    if let Mode::Management = options.mode {
+        // A device without edits of its own is none.
+        devices.iter_mut().for_each(|d| {
+            d.container_edits
+                .env
+                .push("NVIDIA_VISIBLE_DEVICES=void".to_owned())
+        });
+    }
+    Ok(Spec {
+        cdi_version: version(&common, &devices),
+        kind: format!("{vendor}/{class}"),
+        devices,
+        container_edits: common,
+    })
+}
+
+/// Facts about containers that nobody has seen yet: they are taken to be of the host's own kind.
+/// Where that is wrong, the loader's cache leads to the libraries all the same.
+fn facts(host: &Host) -> ContainerFacts {
+    let mut facts = ContainerFacts::of(|path| host.files().exists(Path::new(path)));
+    // The hook makes the view, of what it finds in the container.
+    facts.proc_driver = ProcDriver::Absent;
+    facts
+}
+
+struct Maker<'a> {
+    inventory: &'a Inventory,
+    options: &'a Options,
+    facts: ContainerFacts,
+}
+
+impl Maker<'_> {
+    fn request(&self, devices: Devices) -> Request {
+        Request::new(devices, self.options.capabilities, "cdi generate")
+    }
+
+    fn plan(&self, request: &Request) -> Result<Plan, Finding> {
+        let mut grant = select(self.inventory, request)?;
+        if self.options.mode == Mode::Imex || matches!(self.options.mode, Mode::Peripheral(_)) {
+            // Beside a GPU's own specification, or without any.
+            grant.capabilities = CapabilitySet::EMPTY;
+        }
+        Plan::new(self.inventory, &grant, &self.facts)
+    }
+
+    /// What every GPU container gets, and what each GPU and instance has beyond that.
+    fn gpus(&self) -> Result<(Edits, Vec<Device>), Finding> {
+        let base = self.plan(&self.request(Devices::DriverOnly))?;
+        let mut common = self.edits(&base.actions);
+        // Whoever else looks at the container (a shim, a hook) is told that its GPUs are given.
+        common.env.push("NVIDIA_VISIBLE_DEVICES=void".to_owned());
+        common.hooks.push(Hook {
+            hook_name: "createContainer",
+            path: self.options.hook.clone(),
+            args: vec!["oci-gpu-hook".to_owned(), "cdi".to_owned()],
+        });
+        let mut named: BTreeMap<Name, Edits> = BTreeMap::new();
+        if self.inventory.platform != Platform::Native {
+            let whole = self.beyond(&self.request(Devices::All))?;
+            let mut devices = vec![device("all", with_something(whole.clone()))];
+            if self.options.names.contains(&NameStrategy::Index) {
+                devices.insert(0, device("0", with_something(whole)));
+            }
+            return Ok((common, devices));
+        }
+        for gpu in &self.inventory.gpus {
+            // A split GPU is used by its instances only.
+            let instances: Vec<Option<usize>> = match gpu.mig_enabled {
+                true => (0..gpu.mig.len()).map(Some).collect(),
+                false => vec![None],
+            };
+            for instance in instances {
+                let id = match instance {
+                    Some(m) => DeviceId::MigIndex(gpu.index, m as u32),
+                    None => DeviceId::Index(gpu.index),
+                };
+                let edits = self.beyond(&self.request(Devices::List(vec![id])))?;
+                for strategy in &self.options.names {
+                    let uuid = match instance {
+                        Some(m) => gpu.mig.get(m).and_then(|m| m.uuid.clone()),
+                        None => gpu.uuid.clone(),
+                    };
+                    let name = match (strategy, instance, uuid) {
+                        (NameStrategy::Index, None, _) => gpu.index.to_string(),
+                        (NameStrategy::Index, Some(m), _) => format!("{}:{m}", gpu.index),
+                        (NameStrategy::TypeIndex, None, _) => format!("gpu{}", gpu.index),
+                        (NameStrategy::TypeIndex, Some(m), _) => format!("mig{}:{m}", gpu.index),
+                        (NameStrategy::Uuid, _, Some(uuid)) => uuid,
+                        // NVML was never asked: it goes by its index.
+                        (NameStrategy::Uuid, _, None) => continue,
+                    };
+                    named.insert(Name(name), edits.clone());
+                }
+            }
+        }
+        if named.is_empty() {
+            return Err(Finding::new(
+                Code::UnknownDevice,
+                format!(
+                    "driver {} has no GPU to name",
+                    self.inventory.driver.version
+                ),
+                "see `oci-gpu list`; `oci-gpu info` says what was looked at",
+            ));
+        }
+        let mut devices: Vec<Device> = named.into_iter().map(|(n, e)| device(&n.0, e)).collect();
+        if self.options.all {
+            let all = self.beyond(&self.request(Devices::All))?;
+            devices.push(device("all", all));
+        }
+        Ok((common, devices))
+    }
+
+    /// What `request` gives beyond the driver alone.
+    fn beyond(&self, request: &Request) -> Result<Edits, Finding> {
+        let base = self.plan(&self.request(Devices::DriverOnly))?;
+        let plan = self.plan(request)?;
+        let new = plan
+            .actions
+            .iter()
+            .filter(|a| !base.actions.iter().any(|b| b.what == a.what));
+        let new: Vec<Action> = new.cloned().collect();
+        Ok(self.edits(&new))
+    }
+
+    fn channels(&self) -> Result<Vec<Device>, Finding> {
+        let mut devices = Vec::new();
+        for channel in &self.inventory.imex_channels {
+            let mut request = self.request(Devices::DriverOnly);
+            request.imex_channels = vec![channel.id];
+            devices.push(device(&channel.id.to_string(), self.beyond(&request)?));
+        }
+        if devices.is_empty() {
+            return Err(Finding::new(
+                Code::ImexChannel,
+                "no IMEX channel has a node in /dev/nvidia-caps-imex-channels",
+                "load the driver with NVreg_CreateImexChannel0=1, or `oci-gpu system create-device-nodes`",
+            ));
+        }
+        Ok(devices)
+    }
+
+    fn edits(&self, actions: &[Action]) -> Edits {
+        let mut edits = Edits::default();
+        for action in actions {
+            match &action.what {
+                Operation::Device {
+                    source,
+                    target,
+                    major,
+                    minor,
+                } => edits
+                    .device_nodes
+                    .push(self.node(source, target, *major, *minor)),
+                Operation::Bind {
+                    kind,
+                    source,
+                    target,
+                } => edits.mounts.push(Mount {
+                    host_path: source.clone(),
+                    container_path: target.clone(),
+                    options: mount_options(*kind),
+                }),
+                Operation::Env { name, value } => edits.env.push(format!("{name}={value}")),
+                Operation::Group { gid } => edits.additional_gids.push(*gid),
+                // The hook's.
+                Operation::Symlink { .. } | Operation::Files { .. } | Operation::LdCache { .. } => {
+                }
+            }
+        }
+        // A directory comes before what lies in it.
+        edits.mounts.sort_by(|a, b| {
+            let depth = |m: &Mount| m.container_path.components().count();
+            (depth(a), &a.container_path).cmp(&(depth(b), &b.container_path))
+        });
+        edits
+    }
+
+    fn node(&self, source: &Path, target: &Path, major: u32, minor: u32) -> DeviceNode {
+        let inventory = self.inventory;
+        let owned = |n: &crate::inventory::DeviceNode| (n.path == source).then_some(n.owner)?;
+        let gpus = inventory.gpus.iter().flat_map(|g| {
+            let drm = g.drm.iter().map(|d| &d.node);
+            std::iter::once(&g.node).chain(drm)
+        });
+        let control = inventory.control.iter().map(|c| &c.node);
+        let owner = gpus.chain(control).find_map(owned);
+        DeviceNode {
+            path: target.to_path_buf(),
+            host_path: (source != target).then(|| source.to_path_buf()),
+            kind: "c",
+            major,
+            minor,
+            file_mode: owner.map(|o| o.mode & 0o777),
+            permissions: "rwm",
+            gid: owner.map(|o| o.gid).filter(|gid| *gid != 0),
+        }
+    }
+}
+
+/// Names in the order that people count in: 2 before 10.
+#[derive(PartialEq, Eq)]
+struct Name(String);
+
+impl Ord for Name {
+    fn cmp(&self, other: &Name) -> std::cmp::Ordering {
+        let key = |n: &Name| {
+            let numbers: Vec<u64> = n.0.split(':').filter_map(|p| p.parse().ok()).collect();
+            (numbers.is_empty(), numbers, n.0.clone())
+        };
+        key(self).cmp(&key(other))
+    }
+}
+
+impl PartialOrd for Name {
+    fn partial_cmp(&self, other: &Name) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+fn device(name: &str, edits: Edits) -> Device {
+    Device {
+        name: name.to_owned(),
+        container_edits: edits,
+    }
+}
+
+/// A device without edits is refused by engines; on a platform whose nodes are common it has a
+/// variable that says nothing new.
+fn with_something(mut edits: Edits) -> Edits {
+    if edits.is_empty() {
+        edits.env.push("NVIDIA_VISIBLE_DEVICES=void".to_owned());
+    }
+    edits
+}
+
+/// The flags that the injector gives these files.
+fn mount_options(kind: BindKind) -> Vec<&'static str> {
+    let mut options = vec!["rbind", "rprivate", "nosuid", "nodev"];
+    match kind {
+        BindKind::Library | BindKind::Binary | BindKind::Module | BindKind::Tree => {
+            options.push("ro")
+        }
+        BindKind::Firmware | BindKind::Config | BindKind::Data | BindKind::Proc => {
+            options.extend(["ro", "noexec"]);
+        }
+        BindKind::Socket | BindKind::Directory => options.push("noexec"),
+    }
+    options
+}
+
+/// The lowest version that has all that is used (SPEC.md, "Version history").
+fn version(common: &Edits, devices: &[Device]) -> &'static str {
+    let all = || std::iter::once(common).chain(devices.iter().map(|d| &d.container_edits));
+    if all().any(|e| !e.additional_gids.is_empty()) {
+        return "0.7.0";
+    }
+    let digit = |d: &Device| d.name.starts_with(|c: char| c.is_ascii_digit());
+    let elsewhere = |e: &Edits| e.device_nodes.iter().any(|n| n.host_path.is_some());
+    match devices.iter().any(digit) || all().any(elsewhere) {
+        true => "0.5.0",
+        false => "0.3.0",
+    }
+}
