@@ -167,10 +167,8 @@ fn every_file_that_discovery_names_is_mounted() {
     let spec = generated(sim.root(), &[]).unwrap();
     let mounted = paths(&spec["containerEdits"], "mounts", "hostPath");
     let libraries = inventory.libraries.iter();
-    let libraries = libraries.filter(|l| l.foreign.is_none()).map(|l| &l.path);
-    let files = inventory.files.iter();
-    // Those that lead to libraries which a container's loader decides over.
-    let files = files.filter(|f| f.library.is_none()).map(|f| &f.path);
+    let libraries = libraries.map(|l| &l.path);
+    let files = inventory.files.iter().map(|f| &f.path);
     for path in libraries.chain(files) {
         let path = path.display().to_string();
         assert!(mounted.contains(path.as_str()), "{path} in {mounted:#?}");

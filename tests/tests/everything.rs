@@ -241,6 +241,14 @@ fn every_file_of_a_genuine_driver_is_named_or_left_out_for_a_reason() {
                 _ => Kind::Bookworm,
             };
             let base = image(&debs, base).unwrap();
+            // A specification mounts all of it.
+            let options = oci_gpu::cdi::Options::default();
+            let spec = oci_gpu::cdi::generate(&Host::at(dir.path()), &inventory, &options).unwrap();
+            let mounts = spec.container_edits.mounts.iter();
+            let mounted: BTreeSet<&Path> = mounts.map(|m| m.host_path.as_path()).collect();
+            let missing: Vec<_> = named.difference(&mounted).collect();
+            assert!(missing.is_empty(), "{what}: {missing:?}");
+
             let mut left_out = 0;
             for path in of_packages(&tree.dir, &base) {
                 let text = path.display().to_string();

@@ -112,6 +112,9 @@ pub struct ContainerFacts {
     pub proc_driver: ProcDriver,
     /// Class and machine of programs that the host (and so the container) runs natively.
     pub native: (Class, Machine),
+    /// Whether nobody has seen the container yet (CDI): what its loader can load is decided when it
+    /// is there.
+    pub unseen: bool,
     /// What the loader of native programs has ([`ContainerFacts::with_loader`]).
     pub loader: LoaderFacts,
     /// What that of 32-bit programs has.
@@ -184,6 +187,7 @@ impl ContainerFacts {
                 () => ProcDriver::Absent,
             },
             native,
+            unseen: false,
             loader: LoaderFacts::default(),
             loader32: LoaderFacts::default(),
             compat: None,

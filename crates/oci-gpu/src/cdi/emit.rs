@@ -135,6 +135,7 @@ fn facts(host: &Host) -> ContainerFacts {
     let mut facts = ContainerFacts::of(|path| host.files().exists(Path::new(path)));
     // The hook makes the view, of what it finds in the container.
     facts.proc_driver = ProcDriver::Absent;
+    facts.unseen = true;
     facts
 }
 

@@ -85,6 +85,9 @@ impl ContainerFacts {
         needs: &ForeignNeeds,
         given: impl Fn(&str) -> bool,
     ) -> Result<(), String> {
+        if self.unseen {
+            return Ok(());
+        }
         if self.libc == Libc::Musl {
             return Err("it is built for glibc, and the container's C library is musl".to_owned());
         }

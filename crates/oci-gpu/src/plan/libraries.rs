@@ -172,6 +172,16 @@ pub(super) fn name_libraries(
         let Some(directory) = target.parent() else {
             continue;
         };
+        // Whoever mounted it has not seen the container: without a name nobody loads it.
+        let of_driver = |soname: &str| {
+            let mut given = given.iter().filter(|(l, _)| l.foreign.is_none());
+            given.any(|(l, _)| l.soname.as_deref() == Some(soname))
+        };
+        let loadable = library.foreign.as_ref();
+        if let Some(Err(why)) = loadable.map(|needs| facts.takes(library, needs, of_driver)) {
+            plan.skip(library.path.display().to_string(), why);
+            continue;
+        }
         one(plan, library, directory, CapabilitySet::all(), &mut entries);
         let below = BELOW.iter().any(|(stem, _)| *stem == library.stem);
         if !below && !directories.iter().any(|d| d == directory) {
