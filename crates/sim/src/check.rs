@@ -38,7 +38,7 @@ impl HostSpec {
         }
         for decoy in &self.decoy {
             version_branch(&decoy.version)?;
-            let is_beside = decoy.directory.is_none();
+            let is_beside = decoy.directory.is_none() && decoy.root.is_none();
             if is_beside && Some(decoy.version.as_str()) == self.userland_version() {
                 return Err(refusal(
                     format!("decoy {} is the driver itself", decoy.version),
@@ -65,11 +65,24 @@ impl HostSpec {
                 "use layout \"run\"",
             ));
         }
-        let directories = [&paths.lib, &paths.lib32, &paths.bin, &paths.ld_cache];
+        let directories = [
+            &paths.lib,
+            &paths.lib32,
+            &paths.bin,
+            &paths.etc,
+            &paths.share,
+            &paths.firmware,
+            &paths.ld_cache,
+        ];
         let named = directories.into_iter().flatten();
+        let roots = self.decoy.iter().filter_map(|d| d.root.as_ref());
+        let roots = paths.root.iter().chain(roots.filter(|r| *r != "/"));
+        let links = self.link.iter().flat_map(|l| [&l.path, &l.target]);
+        let files = self.file.iter().map(|f| &f.path).chain(links).chain(roots);
         let nodes = paths.dev.iter().flatten();
-        let decoys = self.decoy.iter().filter_map(|d| d.directory.as_ref());
-        for path in named.chain(nodes).chain(decoys) {
+        let decoys = self.decoy.iter().flat_map(|d| [&d.directory, &d.bin]);
+        let decoys = decoys.flatten();
+        for path in named.chain(nodes).chain(decoys).chain(files) {
             let is_plain = Path::new(path)
                 .components()
                 .all(|part| !matches!(part, Component::ParentDir));

@@ -7,7 +7,7 @@ use crate::debian;
 use crate::driver::{Driver, Package};
 use crate::layout::{Directories, TRIPLET32, triplet};
 use crate::libraries::{LIBRARIES, Library};
-use crate::spec::{HostSpec, Layout};
+use crate::spec::{Decoy, HostSpec, Layout};
 use crate::tree::Tree;
 
 /// Writes the loader's configuration, /etc/ld.so.conf and the files that it includes.
@@ -46,7 +46,8 @@ pub(crate) fn driver_loader(
 ) -> Result<(), Finding> {
     let conf_d = format!("{}/etc/ld.so.conf.d", directories.root);
     // A directory that is searched first has a name that sorts first.
-    for decoy in spec.decoy.iter().filter(|decoy| decoy.preferred) {
+    let beside = |decoy: &&Decoy| decoy.preferred && decoy.root.is_none();
+    for decoy in spec.decoy.iter().filter(beside) {
         if let Some(directory) = &decoy.directory {
             let name = decoy.version.replace('.', "-");
             let path = format!("{conf_d}/00-nvidia-{name}.conf");
@@ -71,7 +72,7 @@ pub(crate) fn create(
     directories: &Directories,
     tree: &mut Tree,
 ) -> Result<(), Finding> {
-    let root = directories.root;
+    let root = &directories.root;
     let share = format!("{root}{}", directories.share);
     let etc = format!("{root}{}", directories.etc);
     let has = |package| driver.packages.contains(&package);
@@ -128,13 +129,14 @@ fn profiles(spec: &HostSpec, share: &str, tree: &mut Tree) -> Result<(), Finding
 }
 
 fn graphics(spec: &HostSpec, directories: &Directories, tree: &mut Tree) -> Result<(), Finding> {
-    let root = directories.root;
+    let root = &directories.root;
     let share = format!("{root}{}", directories.share);
     let arch = spec.arch.as_str();
     let (vulkan, icd) = match spec.layout {
-        Layout::Run | Layout::DriverContainer => {
-            (format!("{root}/etc/vulkan"), "nvidia_icd.json".to_owned())
-        }
+        Layout::Run | Layout::DriverContainer => (
+            format!("{root}{}/vulkan", directories.etc),
+            "nvidia_icd.json".to_owned(),
+        ),
         Layout::Rpm | Layout::Nixos => {
             (format!("{share}/vulkan"), format!("nvidia_icd.{arch}.json"))
         }

@@ -8,7 +8,7 @@ pub(crate) const DRIVER_CONTAINER_ROOT: &str = "/run/nvidia/driver";
 /// The directories of a layout. All but `root` are below `root`.
 pub(crate) struct Directories {
     /// The prefix of everything: empty for the host's own `/`.
-    pub(crate) root: &'static str,
+    pub(crate) root: String,
     /// 64-bit and 32-bit libraries.
     pub(crate) lib: String,
     pub(crate) lib32: String,
@@ -49,16 +49,20 @@ impl Directories {
         replace(&mut directories.lib32, &paths.lib32);
         replace(&mut directories.bin, &paths.bin);
         replace(&mut directories.sbin, &paths.bin);
+        replace(&mut directories.root, &paths.root);
+        replace(&mut directories.etc, &paths.etc);
+        replace(&mut directories.share, &paths.share);
+        replace(&mut directories.firmware, &paths.firmware);
         if let Some(cache) = &paths.ld_cache {
             directories.cache = Some(cache.clone()).filter(|cache| !cache.is_empty());
         }
         directories
     }
 
-    /// Those of the host around a driver container, which has a loader but no driver.
-    pub(crate) fn around_container(spec: &HostSpec) -> Directories {
+    /// Those of the host around a driver that has a root of its own: a loader but no driver.
+    pub(crate) fn around_root(spec: &HostSpec) -> Directories {
         Directories {
-            root: "",
+            root: String::new(),
             ..Directories::of_layout(spec)
         }
     }
@@ -66,7 +70,7 @@ impl Directories {
     /// The layout's own, whatever the description names instead.
     pub(crate) fn of_layout(spec: &HostSpec) -> Directories {
         let multiarch = Directories {
-            root: "",
+            root: String::new(),
             lib: format!("/usr/lib/{}", triplet(spec.arch)),
             lib32: format!("/usr/lib/{TRIPLET32}"),
             bin: "/usr/bin".to_owned(),
@@ -92,7 +96,7 @@ impl Directories {
                 ..multiarch
             },
             Layout::DriverContainer => Directories {
-                root: DRIVER_CONTAINER_ROOT,
+                root: DRIVER_CONTAINER_ROOT.to_owned(),
                 ..multiarch
             },
             Layout::Microvm => Directories {

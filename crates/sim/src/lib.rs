@@ -66,8 +66,8 @@ pub use libraries::{
 };
 pub use peripherals::Peripheral;
 pub use spec::{
-    Arch, Decoy, Faults, GpuInstance, GpuSpec, Gpus, HostSpec, Layout, Majors, Minors, Nodes,
-    Paths, Services,
+    Arch, Decoy, Faults, GpuInstance, GpuSpec, Gpus, HostSpec, Layout, Link, Majors, Minors, Nodes,
+    Paths, Services, TextFile,
 };
 pub use tree::Created;
 

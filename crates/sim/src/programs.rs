@@ -86,7 +86,7 @@ pub(crate) fn create(
     let (Some(driver), Some(version)) = (&spec.driver, spec.userland_version()) else {
         return Ok(());
     };
-    let root = directories.root;
+    let root = &directories.root;
     for (name, home, when) in PROGRAMS {
         let is_installed = match when {
             When::Package(package) => driver.packages.contains(package),
@@ -123,6 +123,22 @@ pub(crate) fn create(
     Ok(())
 }
 
+/// Writes nvidia-smi of those other drivers that have one.
+pub(crate) fn of_decoys(
+    spec: &HostSpec,
+    directories: &Directories,
+    tree: &mut Tree,
+) -> Result<(), Finding> {
+    for decoy in &spec.decoy {
+        let Some(bin) = &decoy.bin else { continue };
+        let root = decoy.root.as_deref().unwrap_or(&directories.root);
+        let line = format!("nvidia-smi {} (a decoy)", decoy.version);
+        let path = format!("{}{bin}/nvidia-smi", root.trim_end_matches('/'));
+        tree.program(&path, &elf::static_program(spec.arch, &line))?;
+    }
+    Ok(())
+}
+
 /// Writes the GSP firmware, short files in place of tens of megabytes.
 pub(crate) fn firmware(
     spec: &HostSpec,
@@ -154,7 +170,7 @@ pub(crate) fn sockets(
     directories: &Directories,
     tree: &mut Tree,
 ) -> Result<(), Finding> {
-    let root = directories.root;
+    let root = &directories.root;
     let services = spec.services;
     if services.persistenced {
         tree.socket(&format!("{root}/run/nvidia-persistenced/socket"))?;

@@ -41,6 +41,10 @@ pub struct HostSpec {
     pub services: Services,
     /// Other places than the layout's own.
     pub paths: Paths,
+    /// Symbolic links of the host, there before anything is installed.
+    pub link: Vec<Link>,
+    /// Further text files of the host.
+    pub file: Vec<TextFile>,
     /// Libraries of other drivers that lie about.
     pub decoy: Vec<Decoy>,
     /// What is broken.
@@ -230,16 +234,44 @@ pub struct Services {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Paths {
+    /// The driver's own root, below which everything of it lies, the other paths here included.
+    pub root: Option<String>,
     /// The directory of the 64-bit libraries.
     pub lib: Option<String>,
     /// The directory of the 32-bit libraries.
     pub lib32: Option<String>,
     /// The directory of the programs.
     pub bin: Option<String>,
+    /// The directory of the configuration ("/etc").
+    pub etc: Option<String>,
+    /// The directory of the data ("/usr/share").
+    pub share: Option<String>,
+    /// The directory of the firmware, of which the kernel is told.
+    pub firmware: Option<String>,
     /// The ld.so.cache; empty for none.
     pub ld_cache: Option<String>,
     /// The directories that hold the device nodes; an empty list for none.
     pub dev: Option<Vec<String>>,
+}
+
+/// A symbolic link of the host. The directory that it leads to is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// Where it is.
+    pub path: String,
+    /// The directory that it holds, by its absolute path.
+    pub target: String,
+}
+
+/// A text file of the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextFile {
+    /// Where it is.
+    pub path: String,
+    /// What it holds.
+    pub text: String,
 }
 
 /// The libraries of another driver.
@@ -248,10 +280,16 @@ pub struct Paths {
 pub struct Decoy {
     /// Its version.
     pub version: String,
+    /// The root below which they lie: the driver's unless named; "/" for the host's own.
+    #[serde(default)]
+    pub root: Option<String>,
     /// Where they lie, 64-bit only; beside the right ones unless named.
     #[serde(default)]
     pub directory: Option<String>,
-    /// Whether soname links, or alternatives, or the ld.so.cache, lead to them.
+    /// The directory of its nvidia-smi; none unless named.
+    #[serde(default)]
+    pub bin: Option<String>,
+    /// Whether soname links, or alternatives, or the ld.so.cache of their root, lead to them.
     #[serde(default)]
     pub preferred: bool,
 }

@@ -29,10 +29,11 @@ pub(crate) fn create(spec: &HostSpec, gpus: &[Gpu], tree: &mut Tree) -> Result<(
 }
 
 fn modules(spec: &HostSpec, tree: &mut Tree) -> Result<(), Finding> {
-    let firmware = match spec.layout {
+    let firmware = match (&spec.paths.firmware, spec.layout) {
+        (Some(named), _) => named,
         // The driver container points the kernel at its own root.
-        Layout::DriverContainer => "/run/nvidia/driver/lib/firmware",
-        Layout::Nixos => "/run/current-system/firmware",
+        (None, Layout::DriverContainer) => "/run/nvidia/driver/lib/firmware",
+        (None, Layout::Nixos) => "/run/current-system/firmware",
         _ => "",
     };
     tree.file_with_mode(

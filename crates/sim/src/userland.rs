@@ -1,5 +1,7 @@
 //! The user-space side of a host: the driver's files, and what the loader needs to find them.
 
+use std::collections::BTreeMap;
+
 use oci_gpu::elf::{Class, Machine};
 use oci_gpu::finding::Finding;
 use oci_gpu::ldcache::{self, Cache, Entry};
@@ -14,7 +16,7 @@ use crate::libraries::{HOST_LIBRARIES, LIBRARIES, Library, Origin, Place};
 use crate::nixos;
 use crate::plain;
 use crate::programs;
-use crate::spec::{HostSpec, Layout};
+use crate::spec::{Decoy, HostSpec, Layout};
 use crate::tegra;
 use crate::tree::Tree;
 use crate::wsl;
@@ -22,56 +24,92 @@ use crate::wsl;
 /// Writes the user-space side of the host.
 pub(crate) fn create(spec: &HostSpec, tree: &mut Tree) -> Result<(), Finding> {
     let directories = Directories::of(spec);
-    if spec.layout == Layout::DriverContainer {
-        // The host has a loader and a cache too, and neither knows a driver.
-        let host = Directories::around_container(spec);
-        let mut entries = Vec::new();
-        system(spec, &host, &mut entries, tree)?;
-        write_cache(&host, entries, tree)?;
+    links_and_files(spec, tree)?;
+    let mut entries = Entries::new();
+    if !directories.root.is_empty() {
+        // The host has a loader and a cache too, and neither knows the driver.
+        system(spec, &Directories::around_root(spec), &mut entries, tree)?;
+    }
+    if spec.layout == Layout::DriverContainer && !spec.file.iter().any(|f| f.path == DRIVER_READY) {
         driver_ready(tree)?;
     }
-    let mut entries = Vec::new();
     system(spec, &directories, &mut entries, tree)?;
     if spec.layout == Layout::Tegra {
         tegra::create(spec, tree)?;
-        return write_cache(&directories, entries, tree);
+        return write_caches(&directories, entries, tree);
     }
     if spec.layout == Layout::Wsl {
+        let own = entries.entry(directories.root.clone()).or_default();
         for (directory, name) in wsl::create(spec, tree)? {
             let target = spec.arch.target();
-            entries.extend(entry(&directories, &directory, &name, target));
+            own.extend(entry(&directories.cached_name(&directory), &name, target));
         }
-        return write_cache(&directories, entries, tree);
+        return write_caches(&directories, entries, tree);
     }
     if let Some(driver) = &spec.driver {
         let mut install = Install {
             spec,
             driver,
             directories: &directories,
+            root: &directories.root,
             entries: &mut entries,
             tree,
         };
         if directories.merged_usr {
             config::driver_loader(spec, driver, &directories, install.tree)?;
         }
-        for set in sets(spec, driver)? {
+        for set in sets(spec, driver, &directories)? {
             install.libraries(&set)?;
         }
         if driver.packages.contains(&Package::Compute) {
             programs::create(spec, &directories, tree)?;
         }
+        programs::of_decoys(spec, &directories, tree)?;
         config::create(spec, driver, &directories, tree)?;
         if spec.layout == Layout::Nixos {
             nixos::links(spec, &directories, tree)?;
         }
     }
-    write_cache(&directories, entries, tree)
+    write_caches(&directories, entries, tree)
+}
+
+/// What goes into the loader's cache of each root.
+type Entries = BTreeMap<String, Vec<Entry>>;
+
+/// The caches of all roots.
+fn write_caches(
+    directories: &Directories,
+    entries: Entries,
+    tree: &mut Tree,
+) -> Result<(), Finding> {
+    for (root, entries) in entries {
+        let own = (root == directories.root).then_some(directories.cache.as_deref());
+        if let Some(path) = own.unwrap_or(Some("/etc/ld.so.cache")) {
+            write_cache(&format!("{root}{path}"), entries, tree)?;
+        }
+    }
+    Ok(())
+}
+
+/// Links and files that the description names. Links come first, so that a driver installs itself
+/// through them.
+fn links_and_files(spec: &HostSpec, tree: &mut Tree) -> Result<(), Finding> {
+    for link in &spec.link {
+        tree.directory(&link.target)?;
+        tree.link(&link.path, &link.target)?;
+    }
+    for file in &spec.file {
+        tree.file(&file.path, &file.text)?;
+    }
+    Ok(())
 }
 
 /// The libraries of one driver version, in one place.
 pub(crate) struct LibrarySet<'a> {
     pub(crate) version: &'a str,
     pub(crate) branch: u32,
+    /// Another root than the driver's; empty for the host's own.
+    root: Option<&'a str>,
     /// Another directory than the layout's.
     pub(crate) directory: Option<&'a str>,
     /// Whether links and the cache lead to it.
@@ -80,21 +118,30 @@ pub(crate) struct LibrarySet<'a> {
     pub(crate) is_decoy: bool,
 }
 
-fn sets<'a>(spec: &'a HostSpec, driver: &'a Driver) -> Result<Vec<LibrarySet<'a>>, Finding> {
+fn sets<'a>(
+    spec: &'a HostSpec,
+    driver: &'a Driver,
+    directories: &'a Directories,
+) -> Result<Vec<LibrarySet<'a>>, Finding> {
     let version = driver.userland.as_deref().unwrap_or(&driver.version);
-    let usurped = |decoy: &crate::spec::Decoy| decoy.preferred && decoy.directory.is_none();
+    let is_beside = |decoy: &Decoy| decoy.directory.is_none() && decoy.root.is_none();
+    let usurped = |decoy: &Decoy| decoy.preferred && is_beside(decoy);
     let mut sets = vec![LibrarySet {
         version,
         branch: version_branch(version)?,
+        root: None,
         directory: None,
         preferred: !spec.decoy.iter().any(usurped),
         is_decoy: false,
     }];
     for decoy in &spec.decoy {
+        let named = decoy.directory.as_deref();
+        let of_root = decoy.root.as_ref().map(|_| directories.lib.as_str());
         sets.push(LibrarySet {
             version: &decoy.version,
             branch: version_branch(&decoy.version)?,
-            directory: decoy.directory.as_deref(),
+            root: decoy.root.as_deref().map(|r| r.trim_end_matches('/')),
+            directory: named.or(of_root),
             preferred: decoy.preferred,
             is_decoy: true,
         });
@@ -117,12 +164,15 @@ pub(crate) struct Install<'a, 't> {
     pub(crate) spec: &'a HostSpec,
     pub(crate) driver: &'a Driver,
     pub(crate) directories: &'a Directories,
-    entries: &'t mut Vec<Entry>,
+    /// The root of the libraries that are being written.
+    root: &'a str,
+    entries: &'t mut Entries,
     pub(crate) tree: &'t mut Tree,
 }
 
-impl Install<'_, '_> {
-    fn libraries(&mut self, set: &LibrarySet) -> Result<(), Finding> {
+impl<'a> Install<'a, '_> {
+    fn libraries(&mut self, set: &LibrarySet<'a>) -> Result<(), Finding> {
+        self.root = set.root.unwrap_or(&self.directories.root);
         for library in LIBRARIES {
             if self.has(library, set) {
                 self.library(library, set, self.spec.arch.target())?;
@@ -193,7 +243,7 @@ impl Install<'_, '_> {
     }
 
     pub(crate) fn write(&mut self, directory: &str, file: &LibraryFile) -> Result<(), Finding> {
-        let root = self.directories.root;
+        let root = self.root;
         match &file.bytes {
             Some(bytes) => self
                 .tree
@@ -208,25 +258,32 @@ impl Install<'_, '_> {
         name: &str,
         target: &str,
     ) -> Result<(), Finding> {
-        let root = self.directories.root;
+        let root = self.root;
         self.tree.link(&format!("{root}{directory}/{name}"), target)
     }
 
     /// Enters one name of a directory.
     pub(crate) fn cache(&mut self, directory: &str, name: &str, target: Target) {
-        let entry = entry(self.directories, directory, name, target);
-        self.entries.extend(entry);
+        let merged = self.root.is_empty() || self.root == self.directories.root;
+        let named = match merged {
+            true => self.directories.cached_name(directory),
+            // The roots of other drivers hold nothing but their libraries.
+            false => directory.to_owned(),
+        };
+        let entries = self.entries.entry(self.root.to_owned()).or_default();
+        entries.extend(entry(&named, name, target));
     }
 }
 
-fn entry(directories: &Directories, directory: &str, name: &str, target: Target) -> Option<Entry> {
+/// An entry for `name` in `directory`, as the cache names it.
+fn entry(directory: &str, name: &str, target: Target) -> Option<Entry> {
     let (class, machine) = match target {
         Target::X86_64 => (Class::Elf64, Machine::X86_64),
         Target::I386 => (Class::Elf32, Machine::X86),
         Target::Aarch64 => (Class::Elf64, Machine::Aarch64),
     };
     let flags = ldcache::flags_for(class, machine)?;
-    let path = format!("{}/{name}", directories.cached_name(directory));
+    let path = format!("{directory}/{name}");
     Some(Entry::plain(flags, name.as_bytes(), path.as_bytes()))
 }
 
@@ -235,10 +292,11 @@ fn entry(directories: &Directories, directory: &str, name: &str, target: Target)
 fn system(
     spec: &HostSpec,
     directories: &Directories,
-    entries: &mut Vec<Entry>,
+    entries: &mut Entries,
     tree: &mut Tree,
 ) -> Result<(), Finding> {
-    let root = directories.root;
+    let root = &directories.root;
+    let entries = entries.entry(root.clone()).or_default();
     for directory in ["/etc", "/tmp", "/run", "/usr/bin"] {
         tree.directory(&format!("{root}{directory}"))?;
     }
@@ -265,26 +323,21 @@ fn system(
         .to_bytes();
         tree.file(&format!("{root}{lib}/{file}"), bytes)?;
         tree.link(&format!("{root}{lib}/{soname}"), &file)?;
-        entries.extend(entry(directories, lib, &soname, target));
+        entries.extend(entry(&directories.cached_name(lib), &soname, target));
     }
     Ok(())
 }
 
-fn write_cache(
-    directories: &Directories,
-    entries: Vec<Entry>,
-    tree: &mut Tree,
-) -> Result<(), Finding> {
-    let Some(path) = &directories.cache else {
-        return Ok(());
-    };
+fn write_cache(path: &str, entries: Vec<Entry>, tree: &mut Tree) -> Result<(), Finding> {
     let cache = Cache {
         entries,
         generator: Some(b"oci-gpu-sim".to_vec()),
         ..Cache::default()
     };
-    tree.file(&format!("{}{path}", directories.root), cache.write())
+    tree.file(path, cache.write())
 }
+
+const DRIVER_READY: &str = "/run/nvidia/validations/driver-ready";
 
 /// What NVIDIA's GPU operator writes once a driver container is ready.
 fn driver_ready(tree: &mut Tree) -> Result<(), Finding> {
@@ -295,5 +348,5 @@ fn driver_ready(tree: &mut Tree) -> Result<(), Finding> {
          NVIDIA_DEV_ROOT={DRIVER_CONTAINER_ROOT}\n\
          DEV_ROOT_CTR_PATH=/driver-root\n"
     );
-    tree.file("/run/nvidia/validations/driver-ready", text)
+    tree.file(DRIVER_READY, text)
 }
