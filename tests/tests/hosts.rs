@@ -11,3 +11,5 @@ mod decoys;
 mod expected;
 #[path = "hosts/nodes.rs"]
 mod nodes;
+#[path = "hosts/odd_places.rs"]
+mod odd_places;

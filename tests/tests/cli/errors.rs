@@ -119,14 +119,17 @@ fn failures_are_one_line_with_code_and_remedy() {
             &["--host-root", &good, "--driver-root", "/nowhere", "list"],
             "OG0302",
             &[
-                "the driver root /nowhere does not exist",
-                "; name a directory",
+                "the driver root /nowhere does not exist; driver 535.261.03 is in /;",
+                "leave the driver root out",
             ],
         ),
         (
             &["--host-root", &good, "--driver-root", "/etc", "list"],
             "OG0302",
-            &["in the driver root /etc", "--driver-root"],
+            &[
+                "the driver root /etc has no files of the driver that the kernel runs",
+                "--driver-root",
+            ],
         ),
         (
             &["--host-root", &good, "--config", &absent_toml, "list"],

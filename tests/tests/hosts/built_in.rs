@@ -123,7 +123,8 @@ impl Checked<'_> {
                 }
             }
             Evidence::WellKnown => {
-                accepted.extend(libs.map(|l| ("well-known directory", l.public.to_owned())));
+                let place = |l: &Lib| format!("{root}{}", l.public);
+                accepted.extend(libs.map(|l| ("well-known directory", place(l))));
             }
             Evidence::Nix(directories) => {
                 let directories = directories

@@ -165,9 +165,7 @@ impl Checked<'_> {
         assert_eq!((node.major, node.minor), (major, minor), "{name}: {path}");
         let is = |list: &[String]| list.iter().any(|p| p == path);
         let state = match () {
-            () if spec.layout == Layout::Microvm || is(&spec.faults.missing_nodes) => {
-                NodeState::Missing
-            }
+            () if has_no_nodes(spec) || is(&spec.faults.missing_nodes) => NodeState::Missing,
             () if is(&spec.faults.regular_nodes) => {
                 NodeState::Wrong("it is not a character device".to_owned())
             }
@@ -184,6 +182,12 @@ impl Checked<'_> {
             assert_eq!(node.owner.unwrap().mode, mode, "{name}: {path}");
         }
     }
+}
+
+/// Whether nobody has made any node yet.
+fn has_no_nodes(spec: &HostSpec) -> bool {
+    let named = spec.paths.dev.as_ref().is_some_and(Vec::is_empty);
+    named || spec.layout == Layout::Microvm
 }
 
 fn can_split(spec: &HostSpec) -> bool {

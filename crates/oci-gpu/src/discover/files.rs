@@ -98,8 +98,9 @@ impl Search<'_> {
     }
 
     fn programs(&self, files: &mut Vec<DriverFile>, candidates: &mut Vec<Candidate>) {
+        // What lies beside the driver's own libraries is of its version; elsewhere it may not be.
         let beside = self.own_directories().map(|d| d.join("bin"));
-        let places = self.existing(BINARY_DIRS.iter().map(PathBuf::from).chain(beside));
+        let places = self.existing(beside.chain(BINARY_DIRS.iter().map(PathBuf::from)));
         for (name, capability) in BINARIES.iter().filter(|(_, c)| self.scope.has(*c)) {
             let found = places
                 .iter()

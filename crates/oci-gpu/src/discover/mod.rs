@@ -18,6 +18,7 @@ mod files;
 mod gpus;
 mod libraries;
 mod mig;
+mod missing;
 mod nodes;
 mod peripherals;
 pub mod proc_driver;

@@ -107,7 +107,10 @@ fn dev_root(host: &Host) -> PathBuf {
     let ready = ready.unwrap_or_default();
     let ready = field(&ready, "NVIDIA_DEV_ROOT=").filter(|root| root.starts_with('/'));
     let roots = host.driver_root().into_iter().chain(ready.map(Path::new));
-    let mut roots = roots.chain(directories::DRIVER_ROOTS.map(Path::new));
+    let known = directories::DRIVER_ROOTS
+        .iter()
+        .chain(&directories::HOST_ROOTS);
+    let mut roots = roots.chain(known.map(Path::new));
     roots
         .find(|root| has_nodes(root))
         .map_or(own, Path::to_path_buf)

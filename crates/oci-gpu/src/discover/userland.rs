@@ -4,23 +4,27 @@
 //! |---|---|---|
 //! | 0 | the driver root that the administrator named | any |
 //! | 1 | `NVIDIA_DRIVER_ROOT` of /run/nvidia/validations/driver-ready | GPU operator |
-//! | 2 | /run/nvidia/driver, /run/kata-extensions/gpu as roots of their own | driver containers, Kata guests |
+//! | 2 | /run/nvidia/driver, /run/kata-extensions/gpu as roots of their own; then the host; then /driver-root, /host and a snap's hostfs | driver containers, Kata guests; most; containers that manage a host |
 //! | 3 | /run/opengl-driver/lib | NixOS |
-//! | 4 | ld.so.cache of the root | most |
+//! | 4 | ld.so.cache of the root, and that of a glibc beside musl | most; Talos, Alpine |
 //! | 5 | well-known directories of the root, and Debian's below them | hosts without a cache, with a stale one, whose alternatives lead to another driver; microVMs |
-//! | 6 | directories of the root's ld.so.conf | hosts that never ran ldconfig |
+//! | 6 | directories of the root's ld.so.conf, and of musl's path file | hosts that never ran ldconfig |
 //!
+//! 3 to 6 are tried in each root. docs/platforms.md tells which platform is found by what.
 //! The first place with a file of exactly the kernel's version wins; every place that was looked
 //! at before it is kept with the reason why it was refused.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::directories::{DEBIAN, DIRECTORIES, DRIVER_ROOTS, NIX_DIRECTORIES, configured};
-use super::{DRIVER_READY, Scope, field};
+use super::directories::{
+    DEBIAN, DIRECTORIES, DRIVER_ROOTS, HOST_ROOTS, NIX_DIRECTORIES, OTHER_CACHES, configured,
+    expand,
+};
+use super::{DRIVER_READY, Scope, field, missing};
 use crate::capability::Capability;
 use crate::elf::{Class, Machine};
-use crate::finding::{Code, Finding};
+use crate::finding::Finding;
 use crate::host::{Host, Root};
 use crate::inventory::Candidate;
 use crate::ldcache;
@@ -57,57 +61,55 @@ pub(super) struct Nothing {
 ///
 /// 32-bit directories are looked for where `scope` has compat32.
 pub(super) fn locate(host: &Host, version: &str, scope: &Scope) -> Result<Userland, Nothing> {
-    let wants_32 = scope.has(Capability::Compat32);
-    let mut search = Search {
-        version,
-        wants_32,
-        ld_cache: host.ld_cache(),
-        candidates: Vec::new(),
-        others: Vec::new(),
+    let mut search = Search::new(host, version, scope);
+    let roots = match host.driver_root() {
+        Some(named) => vec![(named.to_path_buf(), "driver root by configuration")],
+        None => known_roots(host),
     };
-    for (path, evidence) in roots(host) {
-        let root = match host.root_at(&path) {
-            Ok(root) => root,
-            Err(e) => {
-                search.refuse(&path, evidence, &absent_or(&e));
-                continue;
-            }
-        };
-        let directories = search.in_root(&root);
-        if !directories.is_empty() {
-            let candidates = search.candidates;
-            return Ok(Userland {
-                root,
-                directories,
-                candidates,
-            });
-        }
+    if let Some((root, directories)) = search.in_roots(host, &roots) {
+        let candidates = search.candidates;
+        return Ok(Userland {
+            root,
+            directories,
+            candidates,
+        });
     }
     Err(Nothing {
-        finding: search.nothing(host),
+        finding: missing::explain(
+            host,
+            version,
+            &search.others,
+            elsewhere(host, version, scope),
+        ),
         candidates: search.candidates,
     })
 }
 
-/// The roots to look in: only the one that the administrator named, or all that are known.
-fn roots(host: &Host) -> Vec<(PathBuf, &'static str)> {
-    if let Some(named) = host.driver_root() {
-        return vec![(named.to_path_buf(), "driver root by configuration")];
-    }
-    let mut roots = Vec::new();
+/// The root that would have been found if the administrator had named none.
+fn elsewhere(host: &Host, version: &str, scope: &Scope) -> Option<PathBuf> {
+    host.driver_root()?;
+    let roots = known_roots(host);
+    let (root, _) = Search::new(host, version, scope).in_roots(host, &roots)?;
+    Some(root.on_host().to_path_buf())
+}
+
+/// The roots that are known, in the order of trial, each once.
+fn known_roots(host: &Host) -> Vec<(PathBuf, &'static str)> {
+    let mut roots: Vec<(PathBuf, &'static str)> = Vec::new();
     if let Ok(text) = host.files().read_text(Path::new(DRIVER_READY))
         && let Some(root) = field(&text, "NVIDIA_DRIVER_ROOT=")
         && root.starts_with('/')
     {
         roots.push((PathBuf::from(root), "driver-ready"));
     }
-    for root in DRIVER_ROOTS {
-        if host.files().exists(Path::new(root)) {
-            roots.push((PathBuf::from(root), "driver container"));
+    let published = DRIVER_ROOTS.map(|root| (root, "driver container"));
+    let outer = HOST_ROOTS.map(|root| (root, "host of this container"));
+    for (root, evidence) in published.into_iter().chain([("/", "host")]).chain(outer) {
+        let root = Path::new(root);
+        if !roots.iter().any(|(known, _)| known == root) && host.files().exists(root) {
+            roots.push((root.to_path_buf(), evidence));
         }
     }
-    roots.push((PathBuf::from("/"), "host"));
-    roots.dedup_by(|b, a| a.0 == b.0);
     roots
 }
 
@@ -120,7 +122,37 @@ struct Search<'a> {
     others: Vec<(String, PathBuf)>,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    fn new(host: &'a Host, version: &'a str, scope: &Scope) -> Search<'a> {
+        Search {
+            version,
+            wants_32: scope.has(Capability::Compat32),
+            ld_cache: host.ld_cache(),
+            candidates: Vec::new(),
+            others: Vec::new(),
+        }
+    }
+
+    /// The first of `roots` that has libraries of the version, and where it has them.
+    fn in_roots(
+        &mut self,
+        host: &Host,
+        roots: &[(PathBuf, &'static str)],
+    ) -> Option<(Root, Vec<Directory>)> {
+        for (path, evidence) in roots {
+            match host.root_at(path) {
+                Ok(root) => {
+                    let directories = self.in_root(&root);
+                    if !directories.is_empty() {
+                        return Some((root, directories));
+                    }
+                }
+                Err(e) => self.refuse(path, evidence, &absent_or(&e)),
+            }
+        }
+        None
+    }
+
     fn refuse(&mut self, path: &Path, evidence: &'static str, why: &str) {
         self.keep(path, evidence, false, why.to_owned());
     }
@@ -152,28 +184,37 @@ impl Search<'_> {
         for path in NIX_DIRECTORIES {
             self.look(root, Path::new(path), "NixOS driver link", &mut found);
         }
-        if !found.is_empty() || self.cache(root, &mut found) {
+        if !found.is_empty() {
             return found;
         }
+        if self.cache(root, self.ld_cache, &mut found) {
+            return found;
+        }
+        for path in OTHER_CACHES.iter().map(Path::new) {
+            if root.exists(path) && self.cache(root, path, &mut found) {
+                return found;
+            }
+        }
         for (path, _) in DIRECTORIES {
-            self.look(root, Path::new(path), WELL_KNOWN, &mut found);
+            for path in expand(root, path) {
+                self.look(root, &path, WELL_KNOWN, &mut found);
+            }
             if DEBIAN.contains(path) {
                 self.debian(root, Path::new(path), &mut found);
             }
         }
         if found.is_empty() {
-            for path in configured(root) {
-                self.look(root, &path, "ld.so.conf", &mut found);
+            for (path, evidence) in configured(root) {
+                self.look(root, &path, evidence, &mut found);
             }
         }
         found
     }
 
-    /// Where ld.so.cache says that the loader finds the markers: the directory of the name in the
+    /// Where the cache at `path` says that the loader finds the markers: the directory of the name in the
     /// cache and that of the file behind its links, for Debian keeps public libraries in one and
     /// private ones in the other. Whether it leads to 64-bit ones: 32-bit ones alone are no driver.
-    fn cache(&mut self, root: &Root, found: &mut Vec<Directory>) -> bool {
-        let path = self.ld_cache;
+    fn cache(&mut self, root: &Root, path: &Path, found: &mut Vec<Directory>) -> bool {
         let evidence = "ld.so.cache";
         let read = root.read(path, ldcache::SIZE_LIMIT);
         let parsed = read
@@ -318,44 +359,6 @@ impl Search<'_> {
             self.refuse(&on_host, evidence, &why);
             self.others.push((version, on_host));
         }
-    }
-
-    fn nothing(&self, host: &Host) -> Finding {
-        let version = self.version;
-        if let Some((other, file)) = self.others.first() {
-            return Finding::new(
-                Code::NoUserland,
-                format!(
-                    "the kernel runs driver {version}, but the user-space files are of {other} ({}): \
-                     the driver was upgraded by half",
-                    file.display()
-                ),
-                format!(
-                    "reboot (or reload the nvidia modules) to run {other}, or install the user-space packages of {version}"
-                ),
-            );
-        }
-        if let Some(root) = host.driver_root().filter(|root| !host.files().exists(root)) {
-            return Finding::new(
-                Code::NoUserland,
-                format!("the driver root {} does not exist", root.display()),
-                "name a directory on the host that is / to the driver's files, or none to have them looked for",
-            );
-        }
-        let looked = match host.driver_root() {
-            Some(root) => format!("in the driver root {}", root.display()),
-            None => format!(
-                "in ld.so.cache and {} well-known directories",
-                DIRECTORIES.len()
-            ),
-        };
-        Finding::new(
-            Code::NoUserland,
-            format!(
-                "the kernel runs driver {version}, but no libcuda.so.{version} or libnvidia-ml.so.{version} was found {looked}"
-            ),
-            "install the driver's user-space packages, or name their place with --driver-root",
-        )
     }
 }
 
