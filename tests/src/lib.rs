@@ -36,6 +36,7 @@ pub mod leftovers;
 pub mod output;
 pub mod packages;
 pub mod planned;
+pub mod platforms;
 pub mod probe;
 pub mod rootfs;
 pub mod runtime;

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use oci_gpu::Code;
+use oci_gpu_tests::platforms::PLATFORMS;
 
 fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -89,6 +90,36 @@ fn every_hostile_case_has_its_test_or_a_reason() {
             let speaks = !file.starts_with("hostile_") || words.into_iter().any(|w| w == number);
             assert!(speaks, "{row:?}: {file} does not speak of it");
         }
+    }
+}
+
+/// Each platform has one row, and each row a platform that is tested, or a test of its own.
+#[test]
+fn every_platform_is_documented() {
+    let text = fs::read_to_string(top().join("docs/platforms.md")).unwrap();
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .filter_map(|l| l.strip_prefix("| ")?.strip_suffix(" |"))
+        .map(|l| l.split(" | ").collect())
+        .filter(|row: &Vec<&str>| row[0] != "platform")
+        .collect();
+    for platform in PLATFORMS {
+        let host = format!("`{}`", platform.host);
+        let row = rows.iter().filter(|row| row[0] == platform.name);
+        let hosts: Vec<&str> = row.map(|row| row[3]).collect();
+        assert_eq!(hosts, [host], "{}", platform.name);
+    }
+    for row in rows {
+        let [name, looked_at, nodes, proof] = row[..] else {
+            panic!("{row:?}");
+        };
+        assert!(!looked_at.is_empty() && !nodes.is_empty(), "{name}");
+        if PLATFORMS.iter().any(|p| p.name == name) {
+            continue;
+        }
+        let file = proof.split('`').nth(1).unwrap_or_default();
+        let is_test = file.ends_with(".rs") && top().join("tests/tests").join(file).exists();
+        assert!(is_test, "{name}: {proof} is no test");
     }
 }
 
