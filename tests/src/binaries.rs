@@ -41,6 +41,15 @@ pub fn floor() -> Result<PathBuf> {
     once(&FLOOR, "xtask", "oci-gpu-floor")
 }
 
+/// Discovery alone, so often, with its time.
+///
+/// # Errors
+/// As [`hook`].
+pub fn discover() -> Result<PathBuf> {
+    static DISCOVER: OnceLock<Result<PathBuf>> = OnceLock::new();
+    once(&DISCOVER, "xtask", "oci-gpu-discover")
+}
+
 /// A program that runs another under a filter that fails some system calls.
 ///
 /// # Errors

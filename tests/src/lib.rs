@@ -32,6 +32,7 @@ pub mod error;
 pub mod explained;
 pub mod gpu;
 pub mod hostile;
+pub mod large;
 pub mod leftovers;
 pub mod output;
 pub mod packages;

@@ -1,11 +1,13 @@
 //! The hook under strace(1): what it called, and what it does when a call fails or a signal comes.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 
-use crate::error::{Context, Result};
+use crate::error::{Context, Result, run};
 use crate::gpu::GpuHost;
+use crate::scratch::Scratch;
 
 /// A system call as strace writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +39,7 @@ impl Trace {
 
     fn parse(text: &str) -> Trace {
         let mut calls: Vec<Call> = Vec::new();
+        let mut counts: HashMap<String, usize> = HashMap::new();
         for line in text.lines() {
             let line = line.trim_start_matches(|c: char| c.is_ascii_digit());
             let line = line.trim_start();
@@ -47,11 +50,12 @@ impl Trace {
             if name.is_empty() || !name.chars().all(is_name) {
                 continue;
             }
-            let nth = 1 + calls.iter().filter(|c| c.name == name).count();
+            let nth = counts.entry(name.to_owned()).or_default();
+            *nth += 1;
             calls.push(Call {
                 name: name.to_owned(),
                 line: line.to_owned(),
-                nth,
+                nth: *nth,
             });
         }
         Trace { calls }
@@ -92,6 +96,23 @@ pub fn traced(
     before.extend(options);
     let output = host.call_by(&before, arguments, state)?;
     Ok((output, Trace::read(file)?))
+}
+
+/// How many system calls of `program DIRECTORY ARGUMENTS` concern `directory` or what is below it.
+///
+/// # Errors
+/// Where it cannot be traced, or fails.
+pub fn calls_below(directory: &Path, program: &Path, arguments: &[&str]) -> Result<usize> {
+    let scratch = Scratch::new()?;
+    let file = scratch.path().join("trace");
+    // -y: descriptors are written with their paths.
+    let mut command = Command::new("strace");
+    command.args(["-y", "-s", "4096", "-o"]).arg(&file);
+    run(command.arg(program).arg(directory).args(arguments))?;
+    let below = directory.display().to_string();
+    let trace = Trace::read(&file)?;
+    let concerns = |c: &&Call| c.name != "execve" && c.line.contains(&below);
+    Ok(trace.calls.iter().filter(concerns).count())
 }
 
 #[cfg(test)]

@@ -6,7 +6,10 @@
 
 use std::fmt::Write;
 
-use crate::gpu::{GPU_LIMIT, Gpu};
+use crate::gpu::Gpu;
+
+/// GPUs that the table has, by their minor numbers.
+pub(crate) const MIG_GPUS: u32 = 32;
 
 /// Compute instances that the table has per GPU instance, and GPU instances per GPU.
 const CI_PER_GI: u32 = 8;
@@ -19,7 +22,7 @@ const MIG_MONITOR: u32 = 2;
 const FIRST_INSTANCE: u32 = 3;
 
 /// Minor of IMEX's capability, and the first driver branch that has it.
-pub(crate) const IMEX_MANAGEMENT: u32 = FIRST_INSTANCE + GPU_LIMIT * GI_PER_GPU * (1 + CI_PER_GI);
+pub(crate) const IMEX_MANAGEMENT: u32 = FIRST_INSTANCE + MIG_GPUS * GI_PER_GPU * (1 + CI_PER_GI);
 pub(crate) const IMEX_BRANCH: u32 = 550;
 
 /// A capability that exists on a host.
@@ -82,7 +85,7 @@ pub(crate) fn present(branch: u32, gpus: &[Gpu]) -> Vec<Capability> {
 /// /proc/driver/nvidia-caps/mig-minors: the whole table, whatever exists.
 pub(crate) fn mig_minors() -> String {
     let mut text = format!("config {MIG_CONFIG}\nmonitor {MIG_MONITOR}\n");
-    for gpu in 0..GPU_LIMIT {
+    for gpu in 0..MIG_GPUS {
         for gi in 0..GI_PER_GPU {
             let _ = writeln!(text, "gpu{gpu}/gi{gi}/access {}", gi_minor(gpu, gi));
             for ci in 0..CI_PER_GI {

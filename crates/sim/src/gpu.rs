@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use oci_gpu::finding::Finding;
 
+use crate::caps::MIG_GPUS;
 use crate::check::refusal;
 use crate::driver::Module;
 use crate::spec::{GpuInstance, GpuSpec, HostSpec, Minors};
@@ -83,8 +84,8 @@ pub const MODELS: &[Model] = &[
     },
 ];
 
-/// The most GPUs that a driver counts (its table of MIG minors has 32).
-pub(crate) const GPU_LIMIT: u32 = 32;
+/// The most GPUs: DRM has 64 minor numbers for render nodes (admin-guide/devices.txt).
+pub(crate) const GPU_LIMIT: u32 = 64;
 
 /// A GPU of a simulated host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,13 +119,13 @@ impl HostSpec {
     /// name them: GPU 0 is GPU-5ca1ab1e-1d5e-4f0c-9a3b-a0b1c2d3e400 at 0000:1a:00.0.
     ///
     /// # Errors
-    /// [`Code::Sim`](oci_gpu::Code::Sim) for an unknown model, more than 32 GPUs, an address, UUID
+    /// [`Code::Sim`](oci_gpu::Code::Sim) for an unknown model, more than 64 GPUs, an address, UUID
     /// or minor that is malformed or given twice, and MIG instances that cannot be.
     pub fn gpu_list(&self) -> Result<Vec<Gpu>, Finding> {
         let count = self.gpus.count;
         if count > GPU_LIMIT {
             return Err(refusal(
-                format!("{count} GPUs: a driver counts at most {GPU_LIMIT}"),
+                format!("{count} GPUs: there are minor numbers for {GPU_LIMIT}"),
                 "lower gpus.count",
             ));
         }
@@ -178,14 +179,14 @@ impl HostSpec {
             Minors::Pci => index,
             Minors::Reversed => self.gpus.count - 1 - index,
         });
-        // 254 and 255 are nvidia-modeset and nvidiactl, and MIG minors are counted per GPU minor.
+        // 254 and 255 are nvidia-modeset and nvidiactl.
         if minor >= GPU_LIMIT {
             return Err(refusal(
                 format!("GPU {index}: minor {minor} is not below {GPU_LIMIT}"),
                 "lower it",
             ));
         }
-        check_mig(index, model, &own.mig)?;
+        check_mig(index, minor, model, &own.mig)?;
         let has_drm = self.has_module(Module::Drm);
         Ok(Gpu {
             index,
@@ -254,7 +255,15 @@ fn is_uuid(text: &str) -> bool {
     lengths == [8, 4, 4, 4, 12] && digits.bytes().all(|b| b == b'-' || b.is_ascii_hexdigit())
 }
 
-fn check_mig(index: u32, model: &Model, mig: &[GpuInstance]) -> Result<(), Finding> {
+fn check_mig(index: u32, minor: u32, model: &Model, mig: &[GpuInstance]) -> Result<(), Finding> {
+    if !mig.is_empty() && minor >= MIG_GPUS {
+        return Err(refusal(
+            format!(
+                "GPU {index}: the driver has MIG's minor numbers for GPUs with minors below {MIG_GPUS}, not for {minor}"
+            ),
+            "split GPUs with lower minor numbers",
+        ));
+    }
     if !mig.is_empty() && !model.mig {
         return Err(refusal(
             format!(

@@ -54,7 +54,7 @@ pub(crate) fn create(spec: &HostSpec, gpus: &[Gpu], tree: &mut Tree) -> Result<(
     for capability in caps::present(branch, gpus) {
         proc_file(tree, &capability.proc_path, &access(&capability))?;
     }
-    for gpu in gpus {
+    for gpu in gpus.iter().filter(|gpu| gpu.minor < caps::MIG_GPUS) {
         // Registered when the GPU is attached, MIG or not.
         tree.directory(&format!("{nvidia}/capabilities/gpu{}/mig", gpu.minor))?;
     }

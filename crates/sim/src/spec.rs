@@ -119,7 +119,7 @@ pub enum Nodes {
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 #[non_exhaustive]
 pub struct Gpus {
-    /// How many there are, at most 32.
+    /// How many there are, at most 64.
     pub count: u32,
     /// The model of those that name no other: a key of [`crate::MODELS`].
     pub model: String,

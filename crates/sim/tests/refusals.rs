@@ -43,7 +43,11 @@ fn descriptions_that_no_machine_can_have_are_refused() {
             "[driver]\nversion = \"550.163.01\"\nglibc = \"x\"",
             &["glibc"],
         ),
-        ("[gpus]\ncount = 33", &["33", "32"]),
+        ("[gpus]\ncount = 65", &["65", "64"]),
+        (
+            "[driver]\nversion = \"550.163.01\"\n[gpus]\ncount = 33\n[[gpu]]\nindex = 32\nmig = [{ gi = 1 }]",
+            &["GPU 32", "below 32"],
+        ),
         (
             "[gpus]\ncount = 1\nmodel = \"h1000\"",
             &["h1000", "h100, a100"],

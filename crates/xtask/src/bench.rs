@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: what the hook costs, beside a program that does the same from a list.
+//! `cargo xtask bench`: what discovery costs, and the hook, beside a program that does the same from
+//! a list.
 //!
 //! Wall time from spawn to exit of one process, median of many runs that take turns, so that both
 //! see the same machine. The container is a process in a mount namespace of its own, whose root is
@@ -13,18 +14,20 @@ use oci_gpu_sim::HostSpec;
 use oci_gpu_tests::binaries;
 use oci_gpu_tests::debs::Debs;
 use oci_gpu_tests::error::{Context, Error, Result};
+use oci_gpu_tests::large;
 use oci_gpu_tests::packages::CONTAINERS;
 use oci_gpu_tests::rootfs::{Kind, image};
 use oci_gpu_tests::scratch::Scratch;
 use oci_gpu_tests::standin::{Ground, StandIn};
 
+use crate::discovery;
 use crate::floor;
 use crate::packages;
 
 /// Runs of each program in each case.
-const RUNS: usize = 101;
+pub(crate) const RUNS: usize = 101;
 
-/// (name, request, capabilities)
+/// (name, request, capabilities), on a host with eight GPUs and everything.
 const CASES: &[(&str, &str, &str)] = &[
     ("no request", "void", ""),
     ("1 GPU, compute,utility", "0", ""),
@@ -36,12 +39,7 @@ const CASES: &[(&str, &str, &str)] = &[
 pub(crate) fn run() -> Result<()> {
     packages::need_root("the benchmark")?;
     packages::install(CONTAINERS)?;
-    let (hook, floor_program) = (binaries::hook()?, binaries::floor()?);
-    let scratch = Scratch::new()?;
-    let host = scratch.path().join("host");
-    HostSpec::named("debian-8")
-        .and_then(|s| s.create(&host))
-        .during("simulate a host")?;
+    discovery::table(&binaries::discover()?)?;
     let image = image(&Debs::new()?, Kind::Bookworm)?;
     let empty = time(RUNS, || Ok(Command::new("/bin/true")))?;
     println!("a process that does nothing (/bin/true): {}", shown(empty));
@@ -49,25 +47,60 @@ pub(crate) fn run() -> Result<()> {
         "{:<26} {:>9} {:>9} {:>6}",
         "median of wall time", "hook", "floor", "ratio"
     );
+    let usual = Host::new(HostSpec::named("debian-8").during("describe a host")?)?;
     for (name, devices, capabilities) in CASES {
-        let env = [
-            "PATH=/bin".to_owned(),
-            format!("NVIDIA_VISIBLE_DEVICES={devices}"),
-            format!("NVIDIA_DRIVER_CAPABILITIES={capabilities}"),
-        ];
-        let env: Vec<&str> = env.iter().map(String::as_str).collect();
-        let ground = Ground::new(&scratch.path().join("bundle"), &image, &env)?;
+        let capabilities = format!("NVIDIA_DRIVER_CAPABILITIES={capabilities}");
+        usual.case(name, devices, &[&capabilities], &image)?;
+    }
+    Host::new(large::gpus(64)?)?.case("64 GPUs", "all", &[], &image)?;
+    Host::new(large::mig(8)?)?.case("56 MIG instances", "all", &[], &image)?;
+    let channels = format!(
+        "NVIDIA_IMEX_CHANNELS={}",
+        large::channel_list(large::CHANNELS)
+    );
+    let host = Host::new(large::channels(large::CHANNELS)?)?;
+    host.case("2,048 IMEX channels", "0", &[&channels], &image)
+}
+
+/// A simulated host, and the programs that are measured on it.
+struct Host {
+    scratch: Scratch,
+    root: PathBuf,
+    hook: PathBuf,
+    floor: PathBuf,
+}
+
+impl Host {
+    fn new(spec: HostSpec) -> Result<Host> {
+        let scratch = Scratch::new()?;
+        let root = scratch.path().join("host");
+        spec.create(&root).during("simulate a host")?;
+        Ok(Host {
+            scratch,
+            root,
+            hook: binaries::hook()?,
+            floor: binaries::floor()?,
+        })
+    }
+
+    /// Measures both programs for a container that asks for `devices` and with `more` variables.
+    fn case(&self, name: &str, devices: &str, more: &[&str], image: &Path) -> Result<()> {
+        let (scratch, host) = (&self.scratch, &self.root);
+        let (hook, floor_program) = (&self.hook, &self.floor);
+        let devices = format!("NVIDIA_VISIBLE_DEVICES={devices}");
+        let env = [&["PATH=/bin", &devices], more].concat();
+        let ground = Ground::new(&scratch.path().join("bundle"), image, &env)?;
         let list = scratch.path().join("list");
-        floor::write(&list, &host, &ground)?;
+        floor::write(&list, host, &ground)?;
         let (mut of_hook, mut of_floor) = (Vec::new(), Vec::new());
         for _ in 0..RUNS {
             let container = StandIn::new(&ground)?;
-            let mut command = Command::new(&hook);
-            command.arg("--host-root").arg(&host).arg("createRuntime");
+            let mut command = Command::new(hook);
+            command.arg("--host-root").arg(host).arg("createRuntime");
             of_hook.push(measure(command, &container)?);
             drop(container);
             let container = StandIn::new(&ground)?;
-            let mut command = Command::new(&floor_program);
+            let mut command = Command::new(floor_program);
             command
                 .arg(floor::for_container(&list, &container)?)
                 .arg(ground.bundle.join("config.json"));
@@ -80,8 +113,8 @@ pub(crate) fn run() -> Result<()> {
             shown(hook),
             shown(floor)
         );
+        Ok(())
     }
-    Ok(())
 }
 
 /// How long `command` takes with the container's state on its standard input.

@@ -4,6 +4,7 @@
 mod bench;
 mod checks;
 mod demo;
+mod discovery;
 mod dist;
 mod floor;
 mod packages;
@@ -15,7 +16,7 @@ use oci_gpu_tests::error::{Error, Result};
 const USAGE: &str = "usage: cargo xtask COMMAND
   demo    a GPU of a simulated host in a runc and in a crun container
   test    every check and test
-  bench   what the hook costs, beside a program that does the same from a list
+  bench   what discovery costs, and the hook beside a program that does the same from a list
   dist    the release's files, below target/dist";
 
 fn main() -> ExitCode {
