@@ -10,6 +10,8 @@ mod explained;
 mod extras;
 #[path = "plans/files.rs"]
 mod files;
+#[path = "plans/large.rs"]
+mod large;
 #[path = "plans/libraries.rs"]
 mod libraries;
 #[path = "plans/random.rs"]

@@ -1,5 +1,6 @@
 //! Texts about control groups: which groups a process is in, and version 1's device rules.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -70,25 +71,50 @@ pub fn allows_all(devices_list: &[u8]) -> bool {
 ///
 /// Format: the kernel's Documentation/admin-guide/cgroup-v1/devices.rst.
 pub fn allows(devices_list: &[u8], major: u32, minor: u32) -> bool {
-    let text = String::from_utf8_lossy(devices_list);
-    text.lines().any(|line| covers(line, major, minor))
+    Rules::parse(devices_list).allow(major, minor)
 }
 
-fn covers(line: &str, major: u32, minor: u32) -> bool {
+/// The character devices that a devices.list of version 1 lets be read and written.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    single: HashSet<(u32, u32)>,
+    /// Lines with a star, which is `None` here.
+    ranges: Vec<(Option<u32>, Option<u32>)>,
+}
+
+impl Rules {
+    /// Parses a devices.list; lines of another form allow nothing.
+    pub fn parse(devices_list: &[u8]) -> Rules {
+        let mut rules = Rules::default();
+        let text = String::from_utf8_lossy(devices_list);
+        for numbers in text.lines().filter_map(rule) {
+            match numbers {
+                (Some(major), Some(minor)) => drop(rules.single.insert((major, minor))),
+                range => rules.ranges.push(range),
+            }
+        }
+        rules
+    }
+
+    /// Whether one of the lines lets `major`:`minor` be read and written.
+    pub fn allow(&self, major: u32, minor: u32) -> bool {
+        let fits = |pattern: Option<u32>, number| pattern.is_none_or(|p| p == number);
+        let covers = |range: &(_, _)| fits(range.0, major) && fits(range.1, minor);
+        self.single.contains(&(major, minor)) || self.ranges.iter().any(covers)
+    }
+}
+
+/// The numbers of a line that lets character devices be read and written.
+fn rule(line: &str) -> Option<(Option<u32>, Option<u32>)> {
     let mut words = line.split_ascii_whitespace();
-    let (Some(kind), Some(numbers), Some(access)) = (words.next(), words.next(), words.next())
-    else {
-        return false;
+    let (kind, numbers, access) = (words.next()?, words.next()?, words.next()?);
+    let (major, minor) = numbers.split_once(':')?;
+    let pattern = |text: &str| match text {
+        "*" => Some(None),
+        number => number.parse().ok().map(Some),
     };
-    let Some((majors, minors)) = numbers.split_once(':') else {
-        return false;
-    };
-    let fits = |pattern: &str, number: u32| pattern == "*" || pattern.parse() == Ok(number);
-    matches!(kind, "a" | "c")
-        && fits(majors, major)
-        && fits(minors, minor)
-        && access.contains('r')
-        && access.contains('w')
+    let fits = matches!(kind, "a" | "c") && access.contains('r') && access.contains('w');
+    fits.then_some((pattern(major)?, pattern(minor)?))
 }
 
 #[cfg(test)]

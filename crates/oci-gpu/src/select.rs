@@ -1,5 +1,6 @@
 //! Inventory and Request -> Grant: exact devices, or an error that says what there is instead.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use serde::Serialize;
@@ -251,22 +252,18 @@ impl Picked<'_> {
     /// The GPU whose UUID is `wanted`, or begins with it if no other does.
     fn by_uuid(&self, id: &DeviceId, wanted: &str) -> Result<usize, Finding> {
         let gpus = &self.inventory.gpus;
-        let uuid = |g: usize| {
-            gpus[g]
-                .uuid
-                .as_deref()
-                .unwrap_or_default()
-                .to_ascii_lowercase()
+        let uuid = |g: usize| gpus[g].uuid.as_deref().unwrap_or_default().as_bytes();
+        let wanted = wanted.as_bytes();
+        let begins = |g: &usize| {
+            let begin = uuid(*g).get(..wanted.len());
+            begin.is_some_and(|b| b.eq_ignore_ascii_case(wanted))
         };
-        let wanted = wanted.to_ascii_lowercase();
-        let fits: Vec<usize> = (0..gpus.len())
-            .filter(|&g| uuid(g).starts_with(&wanted))
-            .collect();
+        let fits: Vec<usize> = (0..gpus.len()).filter(begins).collect();
         match fits[..] {
             [one] => Ok(one),
             [] => Err(self.unknown(id)),
             _ => {
-                if let Some(exact) = fits.iter().find(|&&g| uuid(g) == wanted) {
+                if let Some(exact) = fits.iter().find(|&&g| uuid(g).len() == wanted.len()) {
                     return Ok(*exact);
                 }
                 let names: Vec<String> = fits.iter().map(|&g| name(&gpus[g])).collect();
@@ -431,8 +428,13 @@ fn peripherals(inventory: &Inventory, request: &Request) -> Result<Vec<Periphera
 }
 
 fn imex_channels(inventory: &Inventory, request: &Request) -> Result<Vec<ImexChannel>, Finding> {
+    let known = inventory.imex_channels.iter().map(|c| (c.id, c));
+    let known: HashMap<u32, &ImexChannel> = match request.imex_channels.is_empty() {
+        true => HashMap::new(),
+        false => known.collect(),
+    };
     let find = |id: &u32| {
-        let found = inventory.imex_channels.iter().find(|c| c.id == *id);
+        let found = known.get(id).copied();
         found.cloned().ok_or_else(|| {
             let there = match inventory.imex_channels.len() {
                 0 => "no channel".to_owned(),

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
-use oci_gpu::cgroup::{DEVICES_LIST_LIMIT, allows, allows_all};
+use oci_gpu::cgroup::{DEVICES_LIST_LIMIT, Rules, allows_all};
 
 use super::{Device, Refused};
 use crate::loader_cache::read_bounded;
@@ -40,8 +40,9 @@ pub(super) fn allow(group: OwnedFd, devices: &[Device]) -> Result<Option<Added>,
         group,
         rules: Vec::new(),
     };
+    let there = Rules::parse(&list);
     for device in devices {
-        if allows(&list, device.major, device.minor) {
+        if there.allow(device.major, device.minor) {
             continue;
         }
         let rule = format!("c {}:{} rw", device.major, device.minor);

@@ -9,6 +9,7 @@ mod libraries;
 mod procfs;
 mod profile;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::container::ContainerFacts;
@@ -26,6 +27,8 @@ pub struct Plan {
     pub skipped: Vec<Skipped>,
     /// Files of the driver that were asked for and cannot be used: an administrator should know.
     pub unusable: Vec<Skipped>,
+    /// Which action has which place: a container can get thousands of devices.
+    places: HashMap<PathBuf, usize>,
 }
 
 /// One step of a plan.
@@ -180,9 +183,12 @@ impl Plan {
     /// Adds an action, unless its place in the container is taken: the first one has it. Whether it
     /// was added. The same twice (compute instances share a GPU instance's node) is no conflict.
     fn add(&mut self, what: Operation, required: bool, why: String) -> bool {
-        let at = |a: &&Action| a.what.target().is_some_and(|t| Some(t) == what.target());
-        match self.actions.iter().find(at) {
+        let taken = what.target().and_then(|t| self.places.get(t));
+        match taken.and_then(|at| self.actions.get(*at)) {
             None => {
+                if let Some(target) = what.target() {
+                    self.places.insert(target.to_path_buf(), self.actions.len());
+                }
                 let action = Action {
                     what,
                     why,

@@ -1,5 +1,6 @@
 //! The container's view of /proc/driver/nvidia: the granted GPUs and nothing else.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::{BindKind, FileEntry, Operation, Plan};
@@ -43,10 +44,10 @@ pub(super) fn plan(plan: &mut Plan, inventory: &Inventory, grant: &Grant, facts:
         for (gpu, m) in &grant.mig {
             for access in [&m.gi_access, &m.ci_access] {
                 let path = &access.proc_file;
-                if sources.iter().any(|(s, _)| s == path) {
+                // Compute instances share their GPU instance's.
+                if !entries.file(below(path), Vec::new()) {
                     continue;
                 }
-                entries.file(below(path), Vec::new());
                 let why = format!("MIG instance {}/{} of GPU {gpu}", m.gi, m.ci);
                 sources.push((path.clone(), why));
             }
@@ -104,43 +105,51 @@ fn without_node_changes(params: &str) -> String {
 
 /// Entries of the file system, parents before children, each once.
 #[derive(Default)]
-struct Entries(Vec<FileEntry>);
+struct Entries {
+    all: Vec<FileEntry>,
+    known: HashSet<PathBuf>,
+}
 
 impl Entries {
     fn directory(&mut self, path: &Path) {
-        if path.as_os_str().is_empty() || self.0.iter().any(|e| e.path == path) {
+        if path.as_os_str().is_empty() || !self.known.insert(path.to_path_buf()) {
             return;
         }
         if let Some(parent) = path.parent() {
             self.directory(parent);
         }
-        self.0.push(FileEntry {
+        self.all.push(FileEntry {
             path: path.to_path_buf(),
             content: None,
             mode: 0o555,
         });
     }
 
-    fn file(&mut self, path: &Path, content: Vec<u8>) {
+    /// Whether it is new.
+    fn file(&mut self, path: &Path, content: Vec<u8>) -> bool {
+        if !self.known.insert(path.to_path_buf()) {
+            return false;
+        }
         if let Some(parent) = path.parent() {
             self.directory(parent);
         }
         let path = path.to_path_buf();
-        self.0.push(FileEntry {
+        self.all.push(FileEntry {
             path,
             content: Some(content),
             mode: 0o444,
         });
+        true
     }
 
     fn under(self, prefix: &Path) -> Vec<FileEntry> {
         let mut all = Entries::default();
         all.directory(prefix);
-        all.0.extend(self.0.into_iter().map(|e| FileEntry {
+        all.all.extend(self.all.into_iter().map(|e| FileEntry {
             path: prefix.join(&e.path),
             ..e
         }));
-        all.0
+        all.all
     }
 }
 
