@@ -24,6 +24,7 @@ pub mod proc_driver;
 pub mod request;
 pub mod require;
 pub mod state;
+pub mod stored;
 
 /// A property of one parser; it panics where the input breaks it.
 pub type Check = fn(&[u8]);
@@ -41,4 +42,5 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("request", request::check),
     ("require", require::check),
     ("state", state::check),
+    ("stored", stored::check),
 ];

@@ -57,6 +57,10 @@ codes! {
     NodeWrong = 306,
     /// Two sources disagree about the driver version.
     VersionDisagree = 307,
+    /// NVML did not tell all that it was asked for.
+    Nvml = 308,
+    /// The stored inventory is not to be believed.
+    StoredInventory = 309,
     /// WSL2 has no driver of NVIDIA's to give.
     Wsl = 311,
     /// The lists of a Tegra host cannot be used.

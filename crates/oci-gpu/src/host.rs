@@ -24,6 +24,7 @@ pub struct Host {
     dev_root: Option<PathBuf>,
     mps_directory: Option<PathBuf>,
     ld_cache: PathBuf,
+    trusted_owner: Option<u32>,
 }
 
 impl Host {
@@ -40,6 +41,7 @@ impl Host {
             dev_root: None,
             mps_directory: None,
             ld_cache: PathBuf::from("/etc/ld.so.cache"),
+            trusted_owner: None,
         }
     }
 
@@ -66,6 +68,18 @@ impl Host {
     pub fn with_ld_cache(mut self, path: impl Into<PathBuf>) -> Host {
         self.ld_cache = path.into();
         self
+    }
+
+    /// Believes the stored inventory where user `uid` owns it, not only where root does: the caller,
+    /// on a simulated host that he made.
+    pub fn with_trusted_owner(mut self, uid: u32) -> Host {
+        self.trusted_owner = Some(uid);
+        self
+    }
+
+    /// The user that is believed beside root, if any.
+    pub fn trusted_owner(&self) -> Option<u32> {
+        self.trusted_owner
     }
 
     /// The host's own files: its proc, sys, etc and run.

@@ -18,6 +18,8 @@ pub struct Inventory {
     pub platform: Platform,
     /// The driver that the kernel runs and where its user-space files are.
     pub driver: Driver,
+    /// What became of the stored inventory, which tells what only NVML knows.
+    pub stored: StoredState,
     /// The GPUs in PCI order; their index is their place in this list.
     pub gpus: Vec<Gpu>,
     /// Nodes that belong to no single GPU: nvidiactl, nvidia-uvm and the like.
@@ -62,6 +64,23 @@ pub struct HostLink {
     pub path: PathBuf,
     /// What it holds.
     pub points_to: PathBuf,
+}
+
+/// What became of the inventory that `oci-gpu refresh` keeps ([`crate::discover::stored`]).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum StoredState {
+    /// Nothing needed it.
+    NotRead,
+    /// There is none.
+    Absent,
+    /// There is one that is not to be believed.
+    Refused {
+        /// Why.
+        why: String,
+    },
+    /// What it tells is in the inventory.
+    Used,
 }
 
 /// The driver in the kernel and the user-space files that fit it.

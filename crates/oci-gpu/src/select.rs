@@ -6,13 +6,16 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::capability::CapabilitySet;
+use crate::discover::stored::FILE;
 use crate::finding::{Code, Finding};
 use crate::inventory::{
     ControlNode, DeviceNode, Gpu, ImexChannel, Inventory, MigAccess, MigInstance, PeripheralNode,
-    Platform,
+    Platform, StoredState,
 };
 use crate::request::require::{self, DeviceTraits, RequireFacts};
 use crate::request::{DeviceId, Devices, Request};
+
+const REFRESH: &str = "run oci-gpu refresh, or name the instance as GPU:INSTANCE (0:1) or as MIG-<GPU UUID>/<GPU instance>/<compute instance>";
 
 /// Why a request cannot be met: a finding of the 0200 or 0400 range.
 pub type SelectError = Finding;
@@ -309,13 +312,24 @@ impl Picked<'_> {
                 "split a GPU with nvidia-smi mig -cgi, or ask for a whole GPU",
             );
         }
+        let there = instances.join(", ");
+        let (why, remedy) = match &self.inventory.stored {
+            StoredState::Used => (
+                "no instance of the host has it".to_owned(),
+                "ask for one that oci-gpu list shows; after a change of the instances run oci-gpu refresh",
+            ),
+            StoredState::Refused { why } => (
+                format!("{FILE}, which tells MIG UUIDs, is stale or not to be believed: {why}"),
+                REFRESH,
+            ),
+            StoredState::Absent | StoredState::NotRead => {
+                (format!("{FILE}, which tells MIG UUIDs, is absent"), REFRESH)
+            }
+        };
         Finding::new(
             Code::Mig,
-            format!(
-                "'{id}' cannot be looked up: the kernel's files do not tell MIG UUIDs; the host has the instances {}",
-                instances.join(", ")
-            ),
-            "name the instance as GPU:INSTANCE (0:1) or as MIG-<GPU UUID>/<GPU instance>/<compute instance>",
+            format!("'{id}' cannot be looked up: {why}; the host has the instances {there}"),
+            remedy,
         )
     }
 }

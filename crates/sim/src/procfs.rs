@@ -23,6 +23,12 @@ pub(crate) fn create(spec: &HostSpec, gpus: &[Gpu], tree: &mut Tree) -> Result<(
     tree.directory("/proc/driver")?;
     proc_file(tree, "/proc/devices", &devices(spec)?)?;
     proc_file(tree, "/proc/modules", &modules(spec))?;
+    // The kernel's own: another one after each start, the same one on each host made here.
+    proc_file(
+        tree,
+        "/proc/sys/kernel/random/boot_id",
+        "b0071d00-5ca1-4ab1-8e00-000000000001\n",
+    )?;
     let Some(driver) = spec.driver.as_ref().filter(|driver| driver.loaded) else {
         return Ok(());
     };

@@ -2,7 +2,7 @@
 //!
 //! Nothing is executed and no library is loaded: NVML takes seconds to start without persistence
 //! mode, and would run the driver's code as root at every container start. What only NVML knows
-//! (MIG UUIDs, brand) is not here.
+//! (MIG UUIDs, compute capability) is in the file that `oci-gpu refresh` keeps ([`stored`]).
 //!
 //! | question | answered by |
 //! |---|---|
@@ -12,6 +12,7 @@
 //! | is it Tegra? | /etc/nv_tegra_release and the like, with L4T's lists ([`tegra`]) |
 //! | is it WSL2? | /dev/dxg, where the kernel runs no driver of NVIDIA's ([`wsl`]) |
 //! | which nodes, with which numbers? | majors of /proc/devices, minors of the driver's own files ([`nodes`]) |
+//! | what does NVML say? | /run/oci-gpu/inventory.json, where it is about this host ([`stored`]) |
 
 mod directories;
 mod files;
@@ -22,6 +23,7 @@ mod missing;
 mod nodes;
 mod peripherals;
 pub mod proc_driver;
+pub mod stored;
 mod tegra;
 mod userland;
 mod version;
@@ -36,7 +38,7 @@ use self::nodes::Nodes;
 use crate::capability::{Capability, CapabilitySet};
 use crate::finding::{Code, Finding};
 use crate::host::Host;
-use crate::inventory::{Candidate, DeviceFileParams, DeviceNode, Inventory, Platform};
+use crate::inventory::{Candidate, DeviceFileParams, DeviceNode, Inventory, Platform, StoredState};
 use crate::request::Request;
 
 /// Why a host's GPUs cannot be told: a finding of the 0300 range.
@@ -60,6 +62,8 @@ pub struct Scope {
     pub peripherals: bool,
     /// All of L4T's lists, not only those of the driver (Tegra).
     pub every_list: bool,
+    /// What only NVML knows, from the file that `oci-gpu refresh` keeps.
+    pub stored: bool,
 }
 
 impl Scope {
@@ -70,6 +74,7 @@ impl Scope {
             imex_channels: true,
             peripherals: true,
             every_list: false,
+            stored: true,
         }
     }
 
@@ -80,6 +85,7 @@ impl Scope {
             imex_channels: request.management || !request.imex_channels.is_empty(),
             peripherals: !request.peripherals.is_empty(),
             every_list: request.every_list,
+            stored: request.needs_nvml(),
         }
     }
 
@@ -117,7 +123,7 @@ pub fn discover_within(host: &Host, scope: &Scope) -> Result<Inventory, Discover
     };
     let user = userland::locate(host, &kernel.version, scope).map_err(|n| n.finding)?;
     let nodes = Nodes::of(host)?;
-    let gpus = gpus::read(&nodes, scope, &mut findings)?;
+    let mut gpus = gpus::read(&nodes, scope, &mut findings)?;
     let mut candidates = user.candidates;
     let libraries = libraries::sweep(
         &user.root,
@@ -142,9 +148,15 @@ pub fn discover_within(host: &Host, scope: &Scope) -> Result<Inventory, Discover
         true => peripherals::find(&nodes),
         false => Vec::new(),
     };
+    let mut driver = kernel.into_driver(host, user.root.on_host(), candidates);
+    let stored = match scope.stored {
+        true => stored::complete(host, &mut driver, &mut gpus, &mut findings),
+        false => StoredState::NotRead,
+    };
     Ok(Inventory {
         platform: Platform::Native,
-        driver: kernel.into_driver(host, user.root.on_host(), candidates),
+        driver,
+        stored,
         gpus,
         control: nodes::control(&nodes),
         mig_config: mig::right(&nodes, "config")?,
@@ -216,6 +228,7 @@ pub fn kernel_nodes(host: &Host) -> Result<Vec<KernelNode>, DiscoverError> {
         imex_channels: false,
         peripherals: false,
         every_list: false,
+        stored: false,
     };
     let mut devices: Vec<DeviceNode> = Vec::new();
     devices.extend(nodes::control(&nodes).into_iter().map(|c| c.node));

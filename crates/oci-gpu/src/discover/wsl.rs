@@ -21,7 +21,7 @@ use crate::finding::{Code, Finding};
 use crate::host::{Host, Root};
 use crate::inventory::{
     Candidate, ControlNode, ControlRole, DeviceFileParams, Driver, DriverFile, FileKind, Inventory,
-    Library, Platform,
+    Library, Platform, StoredState,
 };
 
 const DEVICE: &str = "/dev/dxg";
@@ -143,6 +143,7 @@ pub(super) fn discover(host: &Host, scope: &Scope) -> Result<Inventory, Finding>
     })?;
     Ok(Inventory {
         platform: Platform::Wsl,
+        stored: StoredState::NotRead,
         driver: Driver {
             cuda: cuda_of_driver(&version),
             version,

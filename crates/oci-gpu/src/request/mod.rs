@@ -150,6 +150,25 @@ impl Request {
         }
     }
 
+    /// Whether it can depend on what only NVML knows: a MIG UUID, a compute capability, a brand, a
+    /// CUDA version. `false` is certain.
+    pub fn needs_nvml(&self) -> bool {
+        let by_name = match &self.devices {
+            Devices::All | Devices::DriverOnly => false,
+            Devices::List(ids) => ids.iter().any(|id| match id {
+                DeviceId::MigUuid(_) => true,
+                DeviceId::Cdi(name) => {
+                    let device = name.rsplit_once('=').map(|(_, device)| device.parse());
+                    matches!(device, Some(Ok(DeviceId::MigUuid(_))))
+                }
+                _ => false,
+            }),
+        };
+        let words = ["cuda", "arch", "brand"];
+        let asks = |r: &Requirement| words.iter().any(|word| r.expression.contains(word));
+        by_name || self.requirements.iter().any(asks)
+    }
+
     /// Whether the container of this config.json can ask for a GPU at all, told from the bytes:
     /// a few searches, nothing is parsed or copied. `false` is certain; `true` means that
     /// [`Container::parse`] and [`Request::read`] must decide.

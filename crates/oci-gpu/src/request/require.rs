@@ -260,7 +260,7 @@ impl<'a> Term<'a> {
             Test::Cuda(operator, wanted) => {
                 let (major, minor) = facts.cuda.ok_or_else(|| {
                     format!(
-                        "which CUDA version driver {} supports is not known",
+                        "which CUDA version driver {} supports{NOT_KNOWN}",
                         facts.driver
                     )
                 })?;
@@ -275,7 +275,7 @@ impl<'a> Term<'a> {
                 let gpu = device.index;
                 let (major, minor) = device
                     .arch
-                    .ok_or_else(|| format!("the compute capability of GPU {gpu} is not known"))?;
+                    .ok_or_else(|| format!("the compute capability of GPU {gpu}{NOT_KNOWN}"))?;
                 let is = format!("{major}.{minor}");
                 let what = format!("GPU {gpu} has compute capability {is}");
                 compare(operator, wanted, &is, what)
@@ -286,7 +286,7 @@ impl<'a> Term<'a> {
                 };
                 let gpu = device.index;
                 let brand = device.brand.as_deref();
-                let brand = brand.ok_or_else(|| format!("the brand of GPU {gpu} is not known"))?;
+                let brand = brand.ok_or_else(|| format!("the brand of GPU {gpu}{NOT_KNOWN}"))?;
                 let holds = brand.eq_ignore_ascii_case(word) == same;
                 holds
                     .then_some(())
@@ -321,17 +321,25 @@ fn by_reason(unmet: &[Unmet<'_>]) -> String {
     groups.collect::<Vec<_>>().join(", ")
 }
 
+/// How a reason ends that is the lack of a fact, which NVML could tell.
+const NOT_KNOWN: &str = " is not known";
+
 /// What would help, gathered from the terms that fail.
 #[derive(Default)]
 struct Remedy<'a> {
     cuda: Option<&'a str>,
     driver: Option<&'a str>,
     unreadable: bool,
+    unknown: bool,
 }
 
 impl<'a> Remedy<'a> {
     fn note(&mut self, unmet: &[Unmet<'a>]) {
-        for Unmet { term, .. } in unmet {
+        for Unmet { term, reason } in unmet {
+            if reason.ends_with(NOT_KNOWN) {
+                self.unknown = true;
+                continue;
+            }
             match term.test {
                 Test::Cuda(Operator::Greater | Operator::GreaterOrEqual, Version(v)) => {
                     self.cuda = self.cuda.or(Some(v));
@@ -355,10 +363,14 @@ impl<'a> Remedy<'a> {
             true => "correct the expression, ",
             false => "",
         };
+        let ask = match self.unknown {
+            true => "let NVML tell it once with oci-gpu refresh, ",
+            false => "",
+        };
         let anyway = "set NVIDIA_DISABLE_REQUIRE=true in the container to start it all the same";
-        match (update.as_str(), correct) {
-            ("", "") => anyway.to_owned(),
-            _ => format!("{update}{correct}or {anyway}"),
+        match (ask, update.as_str(), correct) {
+            ("", "", "") => anyway.to_owned(),
+            _ => format!("{ask}{update}{correct}or {anyway}"),
         }
     }
 }

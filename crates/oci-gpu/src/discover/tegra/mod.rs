@@ -17,7 +17,7 @@ use crate::finding::{Code, Finding};
 use crate::host::{Host, Root};
 use crate::inventory::{
     Candidate, ControlNode, ControlRole, DeviceFileParams, Driver, DriverFile, FileKind, HostLink,
-    Inventory, Library, Platform,
+    Inventory, Library, Platform, StoredState,
 };
 use csv::{Kind, Line};
 
@@ -105,6 +105,7 @@ pub(super) fn discover(host: &Host, scope: &Scope) -> Result<Inventory, Finding>
     let version = release.ok().and_then(|text| release_of(&text));
     Ok(Inventory {
         platform: Platform::Tegra,
+        stored: StoredState::NotRead,
         driver: Driver {
             cuda: version.as_deref().and_then(cuda_of),
             version: version.unwrap_or_else(|| "unknown".to_owned()),
