@@ -32,6 +32,7 @@ pub mod host;
 pub mod inventory;
 mod json;
 pub mod ldcache;
+pub mod nvml;
 pub mod peripheral;
 pub mod plan;
 pub mod request;
