@@ -3,16 +3,18 @@
 use std::process::ExitCode;
 
 use oci_gpu::config::Config;
+use oci_gpu::discover::stored::FILE;
 use oci_gpu::discover::{Evidence, evidence};
 use oci_gpu::finding::Finding;
-use oci_gpu::inventory::{Candidate, Inventory};
+use oci_gpu::inventory::{Candidate, Inventory, StoredState};
 use oci_gpu::{Host, discover};
 use serde::Serialize;
 
 use crate::Global;
+use crate::nvml::Nvml;
 use crate::output::{Output, table};
 
-/// What is known of the driver; the members from `cuda_version` to `libraries` are absent where no
+/// What is known of the driver; the members from `cuda_version` to `stored` are absent where no
 /// user-space files were found.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -24,15 +26,19 @@ struct Info {
     driver_root: Option<String>,
     gpus: Option<usize>,
     libraries: Option<usize>,
+    stored: Option<StoredState>,
     candidates: Vec<Candidate>,
     configuration: String,
     findings: Vec<Finding>,
 }
 
-pub(crate) fn run(global: &Global, output: &Output) -> Result<ExitCode, Finding> {
+pub(crate) fn run(global: &Global, output: &Output, nvml: &Nvml) -> Result<ExitCode, Finding> {
     let (host, config) = global.host()?;
     let (info, done) = match discover(&host) {
-        Ok(inventory) => (found(inventory, &config), Ok(ExitCode::SUCCESS)),
+        Ok(mut inventory) => {
+            nvml.complete(&host, &mut inventory);
+            (found(inventory, &config), Ok(ExitCode::SUCCESS))
+        }
         Err(finding) => (looked(&host, &config, &finding)?, Err(finding)),
     };
     output.data(&info, || text(&info))?;
@@ -49,6 +55,7 @@ fn found(inventory: Inventory, config: &Config) -> Info {
         driver_root: Some(driver.root.display().to_string()),
         gpus: Some(inventory.gpus.len()),
         libraries: Some(inventory.libraries.len()),
+        stored: Some(inventory.stored),
         candidates: driver.candidates,
         configuration: source(config),
         findings: inventory.findings,
@@ -75,6 +82,7 @@ fn looked(host: &Host, config: &Config, why: &Finding) -> Result<Info, Finding> 
         driver_root: None,
         gpus: None,
         libraries: None,
+        stored: None,
         candidates,
         configuration: source(config),
         findings: vec![why.clone()],
@@ -105,6 +113,14 @@ fn text(info: &Info) -> String {
         row("driver root", root.clone());
         row("GPUs", gpus.to_string());
         row("libraries", libraries.to_string());
+    }
+    if let Some(stored) = &info.stored {
+        let state = match stored {
+            StoredState::Used => "used",
+            StoredState::Refused { .. } => "refused",
+            StoredState::Absent | StoredState::NotRead => "none",
+        };
+        row("stored inventory", format!("{state} ({FILE})"));
     }
     row("configuration", info.configuration.clone());
     for c in &info.candidates {

@@ -5,14 +5,16 @@ use std::process::ExitCode;
 
 use oci_gpu::discover;
 use oci_gpu::finding::Finding;
-use oci_gpu::inventory::{DeviceNode, Inventory, NodeState, Platform};
+use oci_gpu::inventory::{DeviceNode, Gpu, Inventory, NodeState, Platform};
 
 use crate::Global;
+use crate::nvml::Nvml;
 use crate::output::{Output, table};
 
-pub(crate) fn run(global: &Global, output: &Output) -> Result<ExitCode, Finding> {
+pub(crate) fn run(global: &Global, output: &Output, nvml: &Nvml) -> Result<ExitCode, Finding> {
     let (host, _) = global.host()?;
-    let inventory = discover(&host)?;
+    let mut inventory = discover(&host)?;
+    nvml.complete(&host, &mut inventory);
     output.data(&inventory, || text(&inventory, output.verbose))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -33,6 +35,7 @@ fn text(inventory: &Inventory, verbose: bool) -> String {
                 .unwrap_or_else(|| "UUID unknown".to_owned()),
             gpu.bus_id.clone(),
             gpu.model.clone(),
+            traits(gpu),
             node(&gpu.node),
         ]);
         for (place, m) in gpu.mig.iter().enumerate() {
@@ -40,6 +43,7 @@ fn text(inventory: &Inventory, verbose: bool) -> String {
                 format!("  {}:{place}", gpu.index),
                 m.uuid.clone().unwrap_or_else(|| "MIG instance".to_owned()),
                 format!("GI {} CI {}", m.gi, m.ci),
+                String::new(),
                 String::new(),
                 format!("{} {}", node(&m.gi_access.node), node(&m.ci_access.node)),
             ]);
@@ -120,6 +124,15 @@ fn text(inventory: &Inventory, verbose: bool) -> String {
     let findings = inventory.findings.iter().map(|f| vec![format!("  {f}")]);
     section("findings", findings.collect());
     text
+}
+
+/// Brand and compute capability, as far as they are known.
+fn traits(gpu: &Gpu) -> String {
+    let arch = gpu
+        .arch
+        .map(|(major, minor)| format!("compute {major}.{minor}"));
+    let known: Vec<String> = gpu.brand.clone().into_iter().chain(arch).collect();
+    known.join(", ")
 }
 
 fn node(node: &DeviceNode) -> String {

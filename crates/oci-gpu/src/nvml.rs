@@ -69,13 +69,16 @@ impl Answer {
         serde_json::from_slice(text).map_err(|e| finding(format!("its answer is malformed: {e}")))
     }
 
-    /// Completes `inventory`, and returns what it could not be completed by, and why.
-    pub fn complete(&self, inventory: &mut Inventory) -> Vec<Finding> {
+    /// Completes `inventory`, and returns what is missing all the same, and why.
+    ///
+    /// # Errors
+    /// [`Code::Nvml`] where the answer is that of another driver; the inventory is as it was then.
+    pub fn complete(&self, inventory: &mut Inventory) -> Result<Vec<Finding>, Finding> {
         let kernel = &inventory.driver.version;
         if let Some(version) = self.driver_version.as_ref().filter(|v| *v != kernel) {
-            return vec![finding(format!(
+            return Err(finding(format!(
                 "it is of driver {version}, and the kernel runs {kernel}"
-            ))];
+            )));
         }
         let mut findings: Vec<Finding> = self.notes.iter().map(finding).collect();
         inventory.driver.cuda = self.cuda.or(inventory.driver.cuda);
@@ -96,7 +99,7 @@ impl Answer {
                 Some(answer) => answer.complete(gpu, &mut findings),
             }
         }
-        findings
+        Ok(findings)
     }
 }
 

@@ -298,6 +298,11 @@ impl Picked<'_> {
         )
     }
 
+    fn has_unnamed_instance(&self) -> bool {
+        let mut instances = self.inventory.gpus.iter().flat_map(|g| &g.mig);
+        instances.any(|m| m.uuid.is_none())
+    }
+
     fn unknown_mig_uuid(&self, id: &DeviceId) -> Finding {
         let instances: Vec<String> = self
             .inventory
@@ -314,6 +319,10 @@ impl Picked<'_> {
         }
         let there = instances.join(", ");
         let (why, remedy) = match &self.inventory.stored {
+            StoredState::Used if self.has_unnamed_instance() => (
+                format!("NVML did not tell the UUID of each instance when {FILE} was written"),
+                REFRESH,
+            ),
             StoredState::Used => (
                 "no instance of the host has it".to_owned(),
                 "ask for one that oci-gpu list shows; after a change of the instances run oci-gpu refresh",

@@ -1,0 +1,118 @@
+//! NVML, by way of a program of its own: what the kernel's files do not tell.
+
+mod child;
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use oci_gpu::discover::stored::Stored;
+use oci_gpu::elf::{Class, Machine};
+use oci_gpu::finding::{Code, Finding};
+use oci_gpu::host::Host;
+use oci_gpu::inventory::{Inventory, StoredState};
+use oci_gpu::nvml::{Answer, finding};
+
+/// The program's name, beside this one.
+const PROGRAM: &str = "oci-gpu-nvml";
+
+/// The processor that this program, and so its neighbour, is for.
+const MACHINE: Machine = match () {
+    () if cfg!(target_arch = "aarch64") => Machine::Aarch64,
+    () => Machine::X86_64,
+};
+
+/// Where the program is.
+#[derive(Args)]
+pub(crate) struct Helper {
+    /// Program that asks NVML, instead of oci-gpu-nvml beside this one
+    #[arg(long, value_name = "PATH")]
+    nvml_helper: Option<PathBuf>,
+}
+
+/// Whether NVML is asked, and by what.
+#[derive(Args)]
+pub(crate) struct Nvml {
+    #[command(flatten)]
+    helper: Helper,
+    /// Do not ask NVML
+    #[arg(long, conflicts_with = "nvml_helper")]
+    no_nvml: bool,
+}
+
+impl Nvml {
+    /// Completes `inventory` by NVML, where the stored one did not, and where the program and an
+    /// NVML are there. What goes wrong is among the inventory's findings.
+    pub(crate) fn complete(&self, host: &Host, inventory: &mut Inventory) {
+        let known = inventory.stored == StoredState::Used && is_complete(inventory);
+        if self.no_nvml || known || inventory.gpus.is_empty() {
+            return;
+        }
+        let Some(program) = self.helper.path() else {
+            return;
+        };
+        let Some(library) = library(host, inventory) else {
+            return;
+        };
+        let findings = ask(&program, &library).and_then(|answer| answer.complete(inventory));
+        inventory
+            .findings
+            .extend(findings.unwrap_or_else(|e| vec![e]));
+    }
+}
+
+impl Helper {
+    /// NVML's answer about the host.
+    ///
+    /// # Errors
+    /// [`Code::Nvml`] where there is no program or no NVML, or it does not answer.
+    pub(crate) fn answer(&self, host: &Host, inventory: &Inventory) -> Result<Answer, Finding> {
+        let program = self.path().ok_or_else(|| {
+            Finding::new(
+                Code::Nvml,
+                format!("NVML: {PROGRAM}, the program that asks it, is not beside oci-gpu"),
+                "install it there, or name it with --nvml-helper",
+            )
+        })?;
+        let library = library(host, inventory).ok_or_else(|| {
+            Finding::new(
+                Code::Nvml,
+                format!(
+                    "NVML: driver {} has no libnvidia-ml for this processor",
+                    inventory.driver.version
+                ),
+                "install the driver's packages; oci-gpu list shows the libraries that were found",
+            )
+        })?;
+        ask(&program, &library)
+    }
+
+    /// The program: the one that was named, there or not, else the one beside this, if it is there.
+    fn path(&self) -> Option<PathBuf> {
+        if let Some(named) = &self.nvml_helper {
+            return Some(named.clone());
+        }
+        let own = std::env::current_exe().ok()?;
+        let beside = own.parent()?.join(PROGRAM);
+        beside.is_file().then_some(beside)
+    }
+}
+
+/// Whether nothing is missing that NVML could tell.
+pub(crate) fn is_complete(inventory: &Inventory) -> bool {
+    Stored::of(inventory, "").is_complete()
+}
+
+/// The host's NVML, as this process opens it.
+fn library(host: &Host, inventory: &Inventory) -> Option<PathBuf> {
+    let library = inventory
+        .libraries
+        .iter()
+        .find(|l| l.stem == "libnvidia-ml" && l.class == Class::Elf64 && l.machine == MACHINE)?;
+    let real = host.files().resolve(&library.path).ok()?;
+    Some(host.on_disk(&real))
+}
+
+fn ask(program: &Path, library: &Path) -> Result<Answer, Finding> {
+    let text = child::run(program, library).map_err(finding)?;
+    Answer::parse(&text)
+}
