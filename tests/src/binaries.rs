@@ -59,36 +59,69 @@ pub fn deny() -> Result<PathBuf> {
     once(&DENY, "oci-gpu-tests", "oci-gpu-deny")
 }
 
+/// The program that asks NVML, which is dynamic: a static one loads no library.
+///
+/// # Errors
+/// As [`hook`].
+pub fn nvml() -> Result<PathBuf> {
+    static NVML: OnceLock<Result<PathBuf>> = OnceLock::new();
+    let built = NVML.get_or_init(|| dynamic("oci-gpu-nvml", &["--bin", "oci-gpu-nvml"]));
+    Ok(copied(built)?.join("oci-gpu-nvml"))
+}
+
+/// The library with NVML's functions that answers from a file.
+///
+/// # Errors
+/// As [`hook`].
+pub fn nvml_stub() -> Result<PathBuf> {
+    static STUB: OnceLock<Result<PathBuf>> = OnceLock::new();
+    let built = STUB.get_or_init(|| dynamic("oci-gpu-nvml-stub", &["--lib"]));
+    Ok(copied(built)?.join("liboci_gpu_nvml_stub.so"))
+}
+
 fn once(cell: &OnceLock<Result<PathBuf>>, package: &str, program: &str) -> Result<PathBuf> {
-    match cell.get_or_init(|| build(package, program)) {
+    copied(cell.get_or_init(|| build(package, program)))
+}
+
+fn copied(built: &Result<PathBuf>) -> Result<PathBuf> {
+    match built {
         Ok(path) => Ok(path.clone()),
         Err(e) => Err(Error::new(e.to_string())),
     }
 }
 
 fn build(package: &str, program: &str) -> Result<PathBuf> {
+    let target_dir = crate::cache::target_directory()?;
+    let what = ["--package", package, "--bin", program];
+    // `--target` keeps the flags away from build scripts and procedural macros.
+    cargo(
+        &target_dir,
+        &[&what[..], &["--target", TARGET]].concat(),
+        "-C target-feature=+crt-static",
+    )?;
+    Ok(target_dir.join(TARGET).join("release").join(program))
+}
+
+/// The directory of what is built for the machine's own loader: apart from what is static, so that
+/// neither makes cargo build the other anew.
+fn dynamic(package: &str, what: &[&str]) -> Result<PathBuf> {
+    let target_dir = crate::cache::target_directory()?.join("dynamic");
+    cargo(&target_dir, &[&["--package", package], what].concat(), "")?;
+    Ok(target_dir.join("release"))
+}
+
+fn cargo(target_dir: &Path, what: &[&str], flags: &str) -> Result<()> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .unwrap_or(Path::new("."));
-    let target_dir = crate::cache::target_directory()?;
-    // `--target` keeps the flags away from build scripts and procedural macros.
     run(
         Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args([
-                "build",
-                "--quiet",
-                "--release",
-                "--target",
-                TARGET,
-                "--package",
-                package,
-                "--bin",
-                program,
-            ])
+            .args(["build", "--quiet", "--release"])
+            .args(what)
             .arg("--target-dir")
-            .arg(&target_dir)
-            .env("RUSTFLAGS", "-C target-feature=+crt-static")
+            .arg(target_dir)
+            .env("RUSTFLAGS", flags)
             .current_dir(workspace),
-    )?;
-    Ok(target_dir.join(TARGET).join("release").join(program))
+    )
+    .map(drop)
 }

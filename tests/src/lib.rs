@@ -34,6 +34,7 @@ pub mod gpu;
 pub mod hostile;
 pub mod large;
 pub mod leftovers;
+pub mod nvml;
 pub mod output;
 pub mod packages;
 pub mod planned;

@@ -10,7 +10,7 @@ pub(crate) fn run() -> Result<()> {
     let directory = cache::target_directory()?.join("dist");
     let _ = fs::remove_dir_all(&directory);
     fs::create_dir_all(&directory).during("make the directory")?;
-    for program in [binaries::hook()?, binaries::cli()?] {
+    for program in [binaries::hook()?, binaries::cli()?, binaries::nvml()?] {
         let name = program.file_name().unwrap_or_default();
         let to = directory.join(name);
         let size = fs::copy(&program, &to).during(format_args!("copy {}", program.display()))?;
