@@ -47,9 +47,10 @@ fn it_writes_once() {
     }
 }
 
-/// A change of the host, and why the file is then not believed.
+/// A change of the host.
 type Change = fn(&NvmlHost);
 
+/// Changes, and why the file is then not believed.
 const CHANGES: &[(Change, &str)] = &[
     (
         |host| {
@@ -147,7 +148,7 @@ fn it_is_written_again_until_it_is_complete() {
 /// Nothing is written where others could change it, and no link is followed.
 #[test]
 fn it_writes_into_a_directory_of_roots_only() {
-    let rows: [(&str, fn(&NvmlHost), &str); 4] = [
+    let rows: [(&str, Change, &str); 4] = [
         (
             "a directory that everybody writes",
             |host| {
