@@ -120,7 +120,7 @@ fn text(info: &Info) -> String {
             StoredState::Refused { .. } => "refused",
             StoredState::Absent | StoredState::NotRead => "none",
         };
-        row("stored inventory", format!("{state} ({FILE})"));
+        row("stored", format!("{state} ({FILE})"));
     }
     row("configuration", info.configuration.clone());
     for c in &info.candidates {

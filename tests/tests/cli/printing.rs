@@ -102,7 +102,7 @@ fn list_shows_what_the_host_has() {
         .collect();
     let lib = "/usr/lib/x86_64-linux-gnu";
     for row in [
-        "0 GPU-5ca1ab1e-1d5e-4f0c-9a3b-a0b1c2d3e400 0000:1a:00.0 NVIDIA H100 80GB HBM3 /dev/nvidia0 195:0",
+        "0 GPU-5ca1ab1e-1d5e-4f0c-9a3b-a0b1c2d3e400 0000:1a:00.0 NVIDIA H100 80GB HBM3 Nvidia /dev/nvidia0 195:0",
         "1:6 MIG instance GI 13 CI 0 /dev/nvidia-caps/nvidia-cap255 237:255 /dev/nvidia-caps/nvidia-cap256 237:256",
         "/dev/nvidia-uvm 508:0",
         "/dev/dri/renderD135 226:135",

@@ -1,6 +1,7 @@
 //! What goes wrong with NVML is a finding, and `list` works.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -53,6 +54,16 @@ fn known(list: &Value) -> usize {
     gpus.iter().filter(|g| !g["arch"].is_null()).count()
 }
 
+/// Command lines of this machine that name `library`.
+fn processes_with(library: &Path) -> Vec<String> {
+    let name = library.to_str().unwrap();
+    let processes = std::fs::read_dir("/proc").unwrap();
+    let lines = processes.filter_map(|p| std::fs::read(p.ok()?.path().join("cmdline")).ok());
+    let lines = lines.map(|line| String::from_utf8_lossy(&line).into_owned());
+    lines.filter(|line| line.contains(name)).collect()
+}
+
+/// Nothing is left running either: what hangs was ended.
 #[test]
 fn each_fault_is_a_finding_and_list_works() {
     for (fault, words, count) in FAULTS {
@@ -69,6 +80,8 @@ fn each_fault_is_a_finding_and_list_works() {
         };
         let list = host.list();
         let findings = findings(&list);
+        let left = processes_with(&host.nvml.library);
+        assert_eq!(left, Vec::<String>::new(), "{what}");
         assert_eq!(known(&list), *count, "{what}: {findings:?}");
         assert!(!findings.is_empty(), "{what}");
         for word in *words {

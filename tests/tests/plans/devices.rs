@@ -372,7 +372,12 @@ fn what_cannot_be_given_is_an_error_that_says_what_there_is() {
             "run-8-mig",
             &["NVIDIA_VISIBLE_DEVICES=MIG-5da2ac1f-1d5e-4f0c-9a3b-a0b1c2d3e401"],
             Code::Mig,
-            &["do not tell MIG UUIDs", "1:0", "6:1", "GPU:INSTANCE"],
+            &[
+                "which tells MIG UUIDs, is absent",
+                "1:0",
+                "6:1",
+                "oci-gpu refresh",
+            ],
         ),
         (
             "run-8",
