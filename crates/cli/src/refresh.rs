@@ -19,6 +19,9 @@ use crate::output::Output;
 pub(crate) struct Refresh {
     #[command(flatten)]
     helper: Helper,
+    /// Ask NVML and write even where nothing looks stale
+    #[arg(long)]
+    force: bool,
     /// Say what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -53,6 +56,7 @@ pub(crate) fn run(
     let (host, _) = global.host()?;
     let mut inventory = discover(&host)?;
     let why = match &inventory.stored {
+        StoredState::Used if refresh.force => Some("it was asked for".to_owned()),
         StoredState::Used if is_complete(&inventory) => None,
         StoredState::Used => Some("NVML did not tell all when it was written".to_owned()),
         StoredState::Refused { why } => Some(why.clone()),

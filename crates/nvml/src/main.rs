@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 with an answer, 1 with one line on standard error, 2 for a wrong command line.
 //! `oci-gpu` runs it and ends it when it takes too long; it is not for hooks.
+#![forbid(unsafe_code)]
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -145,6 +145,29 @@ fn it_is_written_again_until_it_is_complete() {
     assert_eq!(archs(&list), [false; 8]);
 }
 
+/// An instance that was made again with the same numbers looks the same; `--force` asks all the same.
+#[test]
+fn it_asks_again_by_force() {
+    let mut host = NvmlHost::named("run-8-mig");
+    host.refresh();
+    let (old, new) = (mig_uuid(1, 9, 0), mig_uuid(1, 9, 7));
+    for line in &mut host.nvml.lines {
+        *line = line.replace(&old, &new);
+    }
+    host.nvml.write().unwrap();
+    let uuid = || {
+        let list = host.without(&["list", "--format", "json"]).json("list");
+        list["gpus"][1]["mig"][2]["uuid"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!((&host.refresh()["state"], uuid()), (&json!("current"), old));
+    let forced = host.with_nvml(&["refresh", "--force"]).done("refresh");
+    assert!(forced.contains("was written: it was asked for"), "{forced}");
+    assert_eq!((&host.refresh()["state"], uuid()), (&json!("current"), new));
+}
+
 /// Nothing is written where others could change it, and no link is followed.
 #[test]
 fn it_writes_into_a_directory_of_roots_only() {
