@@ -31,6 +31,7 @@ pub(super) fn run(host: &Host, csv: bool, log: &mut Log) -> Result<(), Failure> 
         imex_channels: false,
         peripherals: false,
         every_list: false,
+        stored: true,
     };
     let inventory = discover_within(host, &scope).at(Stage::Detection)?;
     log.line(format_args!("{} GPUs", inventory.gpus.len()));

@@ -31,6 +31,7 @@ pub(super) fn run(host: &Host, list: &List, log: &mut Log) -> Result<(), Failure
         imex_channels: !list.imex.is_empty(),
         peripherals: false,
         every_list: false,
+        stored: true,
     };
     let mut inventory = discover_within(host, &scope).at(Stage::Detection)?;
     log.inventory(&inventory);
