@@ -27,6 +27,7 @@ mod cgroup;
 pub mod confine;
 mod container;
 mod fail;
+pub mod host_nodes;
 mod loader_cache;
 mod mounts;
 mod peek;

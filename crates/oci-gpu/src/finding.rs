@@ -61,6 +61,8 @@ codes! {
     Nvml = 308,
     /// The stored inventory is not to be believed.
     StoredInventory = 309,
+    /// A kernel module of the driver cannot be loaded.
+    KernelModule = 310,
     /// WSL2 has no driver of NVIDIA's to give.
     Wsl = 311,
     /// The lists of a Tegra host cannot be used.

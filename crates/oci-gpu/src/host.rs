@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
 /// As many symbolic links as the kernel follows in one path (path_resolution(7)).
@@ -113,10 +113,25 @@ impl Host {
         Ok(Root::new(self.files.on_disk(&inside), inside))
     }
 
+    /// Major and minor number of the character device that `path` leads to, if it does.
+    pub fn device(&self, path: &Path) -> Option<(u32, u32)> {
+        let found = self.files.metadata(path).ok()?;
+        found.file_type().is_char_device().then(|| numbers(&found))
+    }
+
     /// The path that opens `path` of this host from the calling process.
     pub fn on_disk(&self, path: &Path) -> PathBuf {
         self.files.on_disk(path)
     }
+}
+
+/// Major and minor number of a device, in Linux's encoding of dev_t in user space (glibc,
+/// sysdeps/unix/sysv/linux/sys/sysmacros.h).
+pub(crate) fn numbers(device: &fs::Metadata) -> (u32, u32) {
+    let rdev = device.rdev();
+    let major = ((rdev >> 32) & 0xffff_f000) as u32 | ((rdev >> 8) & 0xfff) as u32;
+    let minor = ((rdev >> 12) & 0xffff_ff00) as u32 | (rdev & 0xff) as u32;
+    (major, minor)
 }
 
 /// A name in a directory.

@@ -466,7 +466,7 @@ fn imex_channels(inventory: &Inventory, request: &Request) -> Result<Vec<ImexCha
             Finding::new(
                 Code::ImexChannel,
                 format!("IMEX channel {id} has no node in /dev/nvidia-caps-imex-channels; the host has {there}"),
-                "load the driver with NVreg_CreateImexChannel0=1, or create the node with nvidia-modprobe -c",
+                "create the node (oci-gpu system create-device-nodes --imex-channels), or load the driver with NVreg_CreateImexChannel0=1",
             )
         })
     };

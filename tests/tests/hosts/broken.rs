@@ -39,7 +39,7 @@ fn hosts_that_cannot_be_told_fail_with_the_cause() {
             &[
                 "no NVIDIA driver is loaded",
                 "0000:1a:00.0 (driver: none), 0000:1b:00.0",
-                "modprobe nvidia",
+                "oci-gpu system load-modules",
             ],
         ),
         (

@@ -14,9 +14,12 @@
 //! | which nodes, with which numbers? | majors of /proc/devices, minors of the driver's own files ([`nodes`]) |
 //! | what does NVML say? | /run/oci-gpu/inventory.json, where it is about this host ([`stored`]) |
 
+mod char_nodes;
 mod directories;
 mod files;
 mod gpus;
+mod kernel_modules;
+mod kernel_nodes;
 mod libraries;
 mod mig;
 mod missing;
@@ -29,16 +32,20 @@ mod userland;
 mod version;
 mod wsl;
 
+pub use char_nodes::{existing_nodes, possible_nodes};
 pub use directories::DIRECTORIES;
+pub use kernel_modules::{KernelModule, ModuleState, loads_no_modules, modprobe};
+pub use kernel_nodes::{KernelNode, KernelNodeKind, imex_nodes, kernel_nodes, needed_nodes};
 pub use nodes::Majors;
+pub use version::pci_gpus;
 
 use std::path::{Path, PathBuf};
 
-use self::nodes::Nodes;
+use self::nodes::{IMEX_DIR, Nodes, control};
 use crate::capability::{Capability, CapabilitySet};
 use crate::finding::{Code, Finding};
 use crate::host::Host;
-use crate::inventory::{Candidate, DeviceFileParams, DeviceNode, Inventory, Platform, StoredState};
+use crate::inventory::{Candidate, Inventory, Platform, StoredState};
 use crate::request::Request;
 
 /// Why a host's GPUs cannot be told: a finding of the 0300 range.
@@ -46,6 +53,9 @@ pub type DiscoverError = Finding;
 
 /// Where the driver's kernel side shows itself.
 pub(crate) const PROC_DRIVER: &str = "/proc/driver/nvidia";
+
+/// Where the driver says which number each of its capabilities has.
+const PROC_DRIVER_CAPS: &str = "/proc/driver/nvidia-caps";
 
 /// Where the GPU operator's validator says that a driver container is ready, and where its root
 /// and its nodes are: lines `KEY=VALUE`.
@@ -158,7 +168,7 @@ pub fn discover_within(host: &Host, scope: &Scope) -> Result<Inventory, Discover
         driver,
         stored,
         gpus,
-        control: nodes::control(&nodes),
+        control: control(&nodes),
         mig_config: mig::right(&nodes, "config")?,
         mig_monitor: mig::right(&nodes, "monitor")?,
         imex_channels,
@@ -200,62 +210,6 @@ pub fn evidence(host: &Host) -> Result<Evidence, DiscoverError> {
         flavour: kernel.flavour,
         candidates,
     })
-}
-
-/// A device node that the kernel's driver should have on a host.
-#[derive(Clone, Debug)]
-pub struct KernelNode {
-    /// Where it belongs, its numbers, and what is there.
-    pub node: DeviceNode,
-    /// Owner and mode that the driver wants it to have.
-    pub owner: DeviceFileParams,
-}
-
-/// Lists the device nodes from the kernel's files alone: control nodes, GPUs, and the capability
-/// nodes of MIG, each once. No user-space driver is looked for.
-///
-/// Owner and mode are those of /proc/driver/nvidia/params; a capability node is root's, with the
-/// mode that its access file names (nvidia-modprobe does the same).
-///
-/// # Errors
-/// As [`discover`], without [`crate::Code::NoUserland`].
-pub fn kernel_nodes(host: &Host) -> Result<Vec<KernelNode>, DiscoverError> {
-    let mut findings = Vec::new();
-    version::kernel(host, &mut findings)?;
-    let nodes = Nodes::of(host)?;
-    let scope = Scope {
-        capabilities: CapabilitySet::EMPTY,
-        imex_channels: false,
-        peripherals: false,
-        every_list: false,
-        stored: false,
-    };
-    let mut devices: Vec<DeviceNode> = Vec::new();
-    devices.extend(nodes::control(&nodes).into_iter().map(|c| c.node));
-    let mut rights = Vec::new();
-    for gpu in gpus::read(&nodes, &scope, &mut findings)? {
-        devices.push(gpu.node);
-        for instance in gpu.mig {
-            rights.extend([instance.gi_access, instance.ci_access]);
-        }
-    }
-    for name in ["config", "monitor"] {
-        rights.extend(mig::right(&nodes, name)?);
-    }
-    let owner = version::device_files(host);
-    let devices = devices.into_iter().map(|node| KernelNode { node, owner });
-    let rights = rights.into_iter().map(|right| KernelNode {
-        node: right.node,
-        owner: DeviceFileParams {
-            mode: right.mode,
-            ..DeviceFileParams::default()
-        },
-    });
-    let mut all: Vec<KernelNode> = devices.chain(rights).collect();
-    // Compute instances share their GPU instance's node.
-    let mut seen = std::collections::HashSet::new();
-    all.retain(|n| seen.insert(n.node.path.clone()));
-    Ok(all)
 }
 
 /// The first line of `text` that begins with `key`, without it and surrounding white space.

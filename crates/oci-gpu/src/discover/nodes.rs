@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use super::{DRIVER_READY, directories, field, unreadable};
 use crate::finding::Finding;
-use crate::host::Host;
+use crate::host::{Host, numbers};
 use crate::inventory::{ControlNode, ControlRole, DeviceNode, ImexChannel, NodeOwner, NodeState};
 
-const IMEX_DIR: &str = "/dev/nvidia-caps-imex-channels";
+/// The directory of the IMEX channels.
+pub(super) const IMEX_DIR: &str = "/dev/nvidia-caps-imex-channels";
 
 /// Minor numbers that the driver's modules fix (nv-frontend / nvidia-modeset / nvidia-uvm).
 const CONTROL_MINOR: u32 = 255;
@@ -175,15 +176,6 @@ impl Nodes<'_> {
             owner,
         }
     }
-}
-
-/// Major and minor number, in Linux's encoding of dev_t in user space (glibc,
-/// sysdeps/unix/sysv/linux/sys/sysmacros.h).
-fn numbers(found: &Metadata) -> (u32, u32) {
-    let rdev = found.rdev();
-    let major = ((rdev >> 32) & 0xffff_f000) as u32 | ((rdev >> 8) & 0xfff) as u32;
-    let minor = ((rdev >> 12) & 0xffff_ff00) as u32 | (rdev & 0xff) as u32;
-    (major, minor)
 }
 
 fn state_of(found: &Metadata, major: u32, minor: u32) -> NodeState {

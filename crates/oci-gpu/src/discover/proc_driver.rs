@@ -86,6 +86,20 @@ pub fn capability_mode(text: &str) -> Option<u32> {
     field(text, "DeviceFileMode:").and_then(|v| v.parse().ok())
 }
 
+/// Whether the driver lets its tools make nodes and change them: the line `ModifyDeviceFiles:` of
+/// "params", or `DeviceFileModify:` of an access file. A text without either allows it.
+pub fn may_modify(text: &str) -> bool {
+    let keys = ["ModifyDeviceFiles:", "DeviceFileModify:"];
+    keys.iter()
+        .all(|key| field(text, key).is_none_or(|v| v == "1"))
+}
+
+/// How many IMEX channels the driver has: the line `ImexChannelCount:` of "params", which drivers
+/// have since branch 550.
+pub fn imex_channel_count(params: &str) -> Option<u32> {
+    field(params, "ImexChannelCount:").and_then(|v| v.parse().ok())
+}
+
 impl DeviceFileParams {
     /// Parses the file "params": its lines `DeviceFileUID:`, `DeviceFileGID:` and
     /// `DeviceFileMode:`, all decimal. The default stands for what is missing.
@@ -179,6 +193,23 @@ mod tests {
         assert_eq!(DeviceFileParams::parse("DeviceFileMode: x"), default);
         let setuid = DeviceFileParams::parse("DeviceFileMode: 2541");
         assert_eq!(setuid.mode, 0o755);
+    }
+
+    #[test]
+    fn params_tell_what_may_be_made() {
+        for (text, may) in [
+            ("", true),
+            ("ModifyDeviceFiles: 1\n", true),
+            ("ModifyDeviceFiles: 0\n", false),
+            ("DeviceFileMinor: 1\nDeviceFileModify: 0\n", false),
+            ("DeviceFileModify: 1\n", true),
+            ("ModifyDeviceFiles: yes\n", false),
+        ] {
+            assert_eq!(may_modify(text), may, "{text}");
+        }
+        assert_eq!(imex_channel_count("ImexChannelCount: 2048\n"), Some(2048));
+        assert_eq!(imex_channel_count("ImexChannelCount: all\n"), None);
+        assert_eq!(imex_channel_count("EnableMSI: 1\n"), None);
     }
 
     #[test]

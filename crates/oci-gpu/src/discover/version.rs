@@ -99,16 +99,6 @@ impl Kernel {
     }
 }
 
-/// Owner and mode of the driver's device nodes.
-pub(super) fn device_files(host: &Host) -> DeviceFileParams {
-    let params = host
-        .files()
-        .read_text(&Path::new(PROC_DRIVER).join("params"));
-    params
-        .map(|p| DeviceFileParams::parse(&p))
-        .unwrap_or_default()
-}
-
 fn read_optional(host: &Host, path: &Path) -> Result<Option<String>, Finding> {
     match host.files().read_text(path) {
         Ok(text) => Ok(Some(text)),
@@ -145,13 +135,13 @@ fn no_driver(host: &Host) -> Finding {
     Finding::new(
         Code::NoDriver,
         message,
-        "load it (modprobe nvidia nvidia-uvm) or install the driver's packages; dmesg tells why loading fails",
+        "load it (oci-gpu system load-modules) or install the driver's packages; dmesg tells why loading fails",
     )
 }
 
-/// NVIDIA display controllers of the PCI bus (vendor 10de, class 03), with the driver they are
-/// bound to. PCI identifiers: the kernel's Documentation/ABI/testing/sysfs-bus-pci.
-fn pci_gpus(host: &Host) -> Vec<String> {
+/// NVIDIA display controllers of the PCI bus (vendor 10de, class 03) by address, with the driver
+/// that they are bound to, as words for messages. PCI identifiers: the kernel's Documentation/ABI/testing/sysfs-bus-pci.
+pub fn pci_gpus(host: &Host) -> Vec<String> {
     let bus = Path::new("/sys/bus/pci/devices");
     let mut found = Vec::new();
     for name in host.files().list(bus).unwrap_or_default() {

@@ -82,7 +82,7 @@ fn control(plan: &mut Plan, grant: &Grant) -> Result<(), Finding> {
         return Err(Finding::new(
             Code::NodeMissing,
             "/dev/nvidia-uvm, which capability compute needs, has no driver: /proc/devices does not name nvidia-uvm",
-            "load the module: modprobe nvidia-uvm",
+            "load the module: oci-gpu system load-modules",
         ));
     }
     if display && !loaded(ControlRole::Modeset) {
@@ -95,7 +95,7 @@ fn control(plan: &mut Plan, grant: &Grant) -> Result<(), Finding> {
         return Err(Finding::new(
             Code::NodeMissing,
             "/dev/nvidiactl has no driver: /proc/devices does not name nvidia",
-            "load the module: modprobe nvidia",
+            "load the module: oci-gpu system load-modules",
         ));
     }
     Ok(())
