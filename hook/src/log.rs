@@ -54,6 +54,11 @@ impl Log {
         self.to_file(finding);
     }
 
+    /// What was done to the host.
+    pub(crate) fn done(&self, what: &str) {
+        self.to_file(one_line(what));
+    }
+
     /// What was left out.
     pub(crate) fn notes(&self, skipped: &[Skipped]) {
         for s in skipped {

@@ -18,6 +18,7 @@ mod bundle;
 mod cdi;
 mod guard;
 mod log;
+mod nodes;
 mod state;
 
 use std::process::ExitCode;
@@ -81,9 +82,12 @@ fn run(args: &Args, log: &mut Log) -> Result<(), Finding> {
     log.open(&state.id, &host, config.log.as_deref());
     asked.notes.iter().for_each(|note| log.note(note));
     guard.raise_limits();
+    let host = config.apply_to(host);
+    if config.create_device_nodes {
+        nodes::complete(&host, &request, log)?;
+    }
     confine::to_enter()?;
 
-    let host = config.apply_to(host);
     let inventory = discover_within(&host, &Scope::of(&request))?;
     let grant = select(&inventory, &request)?;
     let mounts = &bundle.container.mounts;

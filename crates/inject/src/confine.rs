@@ -7,6 +7,13 @@ use caps::{CapSet, Capability};
 use oci_gpu::finding::{Code, Finding};
 use oci_gpu_sys::seccomp::{Verdict, filter};
 
+/// Before that, where nodes of the host are made: beside those of [`TO_ENTER`].
+const TO_MAKE_NODES: &[Capability] = &[
+    Capability::CAP_CHOWN,  // the owner that the driver wants
+    Capability::CAP_FOWNER, // the mode, once the owner is another
+    Capability::CAP_MKNOD,
+];
+
 /// While host files are opened, device rules added and the container entered.
 const TO_ENTER: &[Capability] = &[
     Capability::CAP_BPF,             // device programs, cgroup v2
@@ -83,6 +90,15 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_write,
     libc::SYS_writev,
 ];
+
+/// Keeps what it takes to make nodes of the host ([`crate::host_nodes`]), and to enter a container
+/// afterwards: a few capabilities, for good.
+///
+/// # Errors
+/// [`Code::Privilege`].
+pub fn to_make_nodes() -> Result<(), Finding> {
+    keep(&[TO_MAKE_NODES, TO_ENTER].concat())
+}
 
 /// Keeps what it takes to enter a container: a few capabilities, for good.
 ///

@@ -17,8 +17,14 @@
 //! | `dev-root` | | directory whose `dev` has the device nodes, in place of a search | search |
 //! | `cuda-compat` | `nvidia-container-runtime.modes.legacy.cuda-compat-mode`, all but `"disabled"` | whether an image's CUDA forward compatibility is used where it fits | true |
 //! | `mps-pipe-directory` | | directory with the MPS daemon's pipes, whoever owns it | /tmp/nvidia-mps, if root's |
+//! | `create-device-nodes` | | whether the hook makes missing device nodes of the host: see below | false |
 //! | `no-cgroups` | `nvidia-container-cli.no-cgroups` | whether device-cgroup rules are left alone (rootless) | false |
 //! | `log` | | file that the hook writes failures and what it left out to | /var/log/oci-gpu.log |
+//!
+//! `create-device-nodes` is for hosts without udev: the hook makes those nodes, and IMEX channels,
+//! that a container was granted and that the host lacks. NVIDIA's `nvidia-container-cli.load-kmods`
+//! has no such meaning here: it is ignored, because it asks for programs to be run (modprobe), which
+//! the hook never does. `oci-gpu system load-modules` is for that, at boot.
 //!
 //! Paths are absolute. A value of the wrong type is an error in either file: a policy that cannot be
 //! read must not become a more generous one.
@@ -58,6 +64,8 @@ pub struct Config {
     pub cuda_compat: bool,
     /// The directory of the MPS daemon's pipes, where it is not the usual one.
     pub mps_directory: Option<PathBuf>,
+    /// Whether the hook makes device nodes of the host that are missing.
+    pub create_device_nodes: bool,
     /// Whether device-cgroup rules are left alone.
     pub no_cgroups: bool,
     /// The file that the hook writes to.
@@ -74,6 +82,7 @@ impl Default for Config {
             dev_root: None,
             cuda_compat: true,
             mps_directory: None,
+            create_device_nodes: false,
             no_cgroups: false,
             log: None,
             source: None,

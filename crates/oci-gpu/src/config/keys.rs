@@ -5,7 +5,8 @@ use super::document::Document;
 use crate::finding::{Finding, quote};
 
 /// Every key of our file.
-pub(super) const OURS: [&str; 12] = [
+pub(super) const OURS: [&str; 13] = [
+    "create-device-nodes",
     "cuda-compat",
     "dev-root",
     "disable-require",
@@ -46,6 +47,7 @@ pub(super) fn ours(document: &Document<'_>) -> Result<Config, Finding> {
     let policy = &mut config.policy;
     for (at, value) in document.values() {
         match value.key {
+            "create-device-nodes" => config.create_device_nodes = value.boolean()?,
             "cuda-compat" => config.cuda_compat = value.boolean()?,
             "dev-root" => config.dev_root = Some(value.path()?),
             "disable-require" => policy.disable_require = value.boolean()?,

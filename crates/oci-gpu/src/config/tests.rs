@@ -64,6 +64,7 @@ fn every_key_of_ours() {
         dev-root = "/host"
         cuda-compat = false
         mps-pipe-directory = "/run/mps"
+        create-device-nodes = true
         no-cgroups = true
         log = "/var/log/oci-gpu.log"
         "#,
@@ -81,6 +82,7 @@ fn every_key_of_ours() {
         dev_root: Some("/host".into()),
         cuda_compat: false,
         mps_directory: Some("/run/mps".into()),
+        create_device_nodes: true,
         no_cgroups: true,
         log: Some("/var/log/oci-gpu.log".into()),
         source: Some(OWN_FILE.into()),

@@ -16,7 +16,9 @@ use std::path::Path;
 
 use super::nodes::{IMEX_DIR, Majors, Nodes};
 use super::proc_driver::{imex_channel_count, may_modify};
-use super::{DiscoverError, PROC_DRIVER, Scope, control, gpus, mig, peripherals, stored, version};
+use super::{
+    DiscoverError, PROC_DRIVER, Scope, control, gpus, mig, peripherals, stored, tegra, version, wsl,
+};
 use crate::capability::Capability::{Compute, Display, Graphics};
 use crate::capability::CapabilitySet;
 use crate::finding::{Code, Finding};
@@ -63,7 +65,8 @@ pub enum KernelNodeKind {
 /// [`imex_nodes`].
 ///
 /// # Errors
-/// As [`super::discover`], without [`Code::NoUserland`].
+/// As [`super::discover`] on a machine with NVIDIA's own kernel driver, without
+/// [`Code::NoUserland`].
 pub fn kernel_nodes(host: &Host) -> Result<Vec<KernelNode>, DiscoverError> {
     let kernel = Kernel::of(host)?;
     let mut all: Vec<KernelNode> = control(&kernel.nodes)
@@ -132,12 +135,19 @@ pub fn imex_nodes(host: &Host, ids: Option<&[u32]>) -> Result<Vec<KernelNode>, D
 }
 
 /// The nodes that a container of `request` gets, whether they are there or not; IMEX channels as
-/// well that have no node yet. Nodes of hardware beside the GPUs and DRM's are others' to make.
+/// well that have no node yet. Nodes of hardware beside the GPUs, DRM's, and all nodes of Tegra and
+/// WSL2 are others' to make.
 ///
 /// # Errors
 /// As [`kernel_nodes`] and [`select`].
 pub fn needed_nodes(host: &Host, request: &Request) -> Result<Vec<KernelNode>, DiscoverError> {
-    let kernel = Kernel::of(host)?;
+    if tegra::is_here(host) {
+        return Ok(Vec::new());
+    }
+    let kernel = match Kernel::of(host) {
+        Err(e) if e.code == Code::NoDriver && wsl::is_here(host) => return Ok(Vec::new()),
+        other => other?,
+    };
     let grant = select(&kernel.inventory(request)?, request)?;
     let mut needed = Vec::new();
     for c in grant.control {
