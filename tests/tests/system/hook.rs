@@ -9,7 +9,10 @@ use oci_gpu_tests::error::Context;
 use oci_gpu_tests::gpu::{GpuHost, STAGES};
 use oci_gpu_tests::rootfs::Kind;
 use oci_gpu_tests::runtime::{CgroupMode, Runtime};
+use oci_gpu_tests::scene::Scene;
 use oci_gpu_tests::skip;
+use oci_gpu_tests::standin::StandIn;
+use oci_gpu_tests::strace::traced;
 
 /// The host of that name with a configuration, and what else `change` does to its files.
 fn host(name: &str, config: &str, change: fn(&Path)) -> GpuHost {
@@ -264,4 +267,69 @@ fn hooks_that_make_the_same_nodes_at_once_all_succeed() {
     });
     let made = ["nvidia-uvm", "nvidia-uvm-tools", "nvidia0", "nvidiactl"];
     assert_eq!(names(&host, "dev"), made);
+}
+
+/// With a user namespace of its own a container is no different, as long as the hook runs outside of
+/// it; inside nobody may make nodes, and says so.
+#[test]
+fn user_namespaces_get_nodes_from_outside_only() {
+    const FIRST_ID: u32 = 200_000;
+    let runtime = Runtime::runc(CgroupMode::V1).unwrap();
+    for stage in STAGES {
+        let host = host("microvm-1", KEY, |_| {});
+        let mut bundle = host
+            .bundle(Kind::Bookworm, &["NVIDIA_VISIBLE_DEVICES=all"])
+            .unwrap();
+        bundle.rootfs.give_to(FIRST_ID).unwrap();
+        bundle.user_namespace = Some(FIRST_ID);
+        let output = host.try_run(&runtime, &mut bundle, stage).unwrap();
+        if stage == Stage::CreateContainer {
+            assert!(!output.success(), "{output}");
+            for word in ["OG0105", "/dev/nvidiactl", "outside of a user namespace"] {
+                assert!(output.stderr.contains(word), "'{word}' in {output}");
+            }
+            assert_eq!(names(&host, "dev"), [""; 0]);
+        } else {
+            assert!(output.success(), "{}: {output}", stage.name());
+            assert_eq!(names(&host, "dev").len(), 4, "{}", stage.name());
+        }
+    }
+}
+
+/// What the kernel is asked for: nodes by directory descriptor and plain name, before the container
+/// is entered and never after; no program is run, and no node opened.
+#[test]
+fn nodes_are_made_by_descriptor_before_the_container_is_entered() {
+    let scene = Scene::new(Kind::Bookworm).unwrap();
+    let root = &scene.host.root;
+    fs::create_dir_all(root.join("etc/oci-gpu")).unwrap();
+    fs::write(root.join("etc/oci-gpu/config.toml"), KEY).unwrap();
+    fs::remove_dir_all(root.join("dev")).unwrap();
+    let env = ["NVIDIA_VISIBLE_DEVICES=0"];
+    scene.ground.write(&scene.ground.config(&env)).unwrap();
+    let container = StandIn::prepared(&scene.ground, "true").unwrap();
+    let file = scene.host.setting.dir.path().join("trace");
+    let state = container.state();
+    let arguments = ["createRuntime"];
+    let (output, trace) = traced(&scene.host, &file, &[], &arguments, state.as_bytes()).unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let of = |name: &str| trace.calls.iter().filter(|c| c.name == name).count();
+    assert_eq!((of("execve"), of("mknodat")), (1, 4));
+    assert!(trace.inside().len() > 30);
+    let is_late = |name: &str| trace.inside().iter().any(|c| c.name == name);
+    assert!(!is_late("mknodat") && !is_late("fchownat") && !is_late("linkat"));
+    for call in &trace.calls {
+        let line = &call.line;
+        if ["mknodat", "linkat", "fchownat", "unlinkat"].contains(&call.name.as_str()) {
+            assert!(
+                !line.contains("AT_FDCWD") && !line.contains("\"/"),
+                "{line}"
+            );
+        }
+        let opens = call.name.starts_with("open") && call.name != "open_tree";
+        if opens && (line.contains("nvidiactl\"") || line.contains("nvidia0\"")) {
+            // Placeholders in the container are new files.
+            assert!(line.contains("O_PATH") || line.contains("O_EXCL"), "{line}");
+        }
+    }
 }
