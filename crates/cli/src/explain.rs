@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use oci_gpu::discover::evidence;
+use oci_gpu::discover::{KernelNode, evidence, needed_nodes, with_nodes};
 use oci_gpu::explain::Explanation;
-use oci_gpu::finding::Finding;
-use oci_gpu::{Plan, Request, discover, select};
+use oci_gpu::finding::{Code, Finding};
+use oci_gpu::inventory::NodeState;
+use oci_gpu::{Host, Inventory, Plan, Request, discover, select};
 
 use crate::Global;
 use crate::bundle;
@@ -46,6 +47,10 @@ fn fill(global: &Global, path: &Path, explanation: &mut Explanation) -> Result<(
             return Err(finding);
         }
     };
+    let inventory = match config.create_device_nodes {
+        true => completed(&host, &request, inventory, explanation)?,
+        false => inventory,
+    };
     explanation.inventory(&inventory);
     let grant = select(&inventory, &request)?;
     explanation.grant(&grant);
@@ -56,4 +61,25 @@ fn fill(global: &Global, path: &Path, explanation: &mut Explanation) -> Result<(
     )?;
     explanation.plan(&plan);
     Ok(())
+}
+
+/// `inventory` as the hook finds it, once it has made the nodes that the request needs.
+fn completed(
+    host: &Host,
+    request: &Request,
+    inventory: Inventory,
+    explanation: &mut Explanation,
+) -> Result<Inventory, Finding> {
+    let mut made = needed_nodes(host, request)?;
+    made.retain(|n| n.may_modify && n.node.state != NodeState::Present);
+    for KernelNode { node, .. } in &made {
+        let message = format!(
+            "the device node {} ({}:{}) is missing or wrong on the host; the hook makes it first (create-device-nodes)",
+            node.path.display(),
+            node.major,
+            node.minor
+        );
+        explanation.error(&Finding::new(Code::NodeMissing, message, ""));
+    }
+    Ok(with_nodes(inventory, &made))
 }

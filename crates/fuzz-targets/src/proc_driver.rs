@@ -1,7 +1,9 @@
 //! The kernel's texts about the driver: /proc/driver/nvidia and /proc/devices.
 
 use oci_gpu::discover::Majors;
-use oci_gpu::discover::proc_driver::{Information, VersionFile, capability_minor, is_version};
+use oci_gpu::discover::proc_driver::{
+    Information, VersionFile, capability_minor, imex_channel_count, is_version,
+};
 use oci_gpu::inventory::DeviceFileParams;
 use oci_gpu::request::DeviceId;
 
@@ -38,7 +40,7 @@ pub fn check(data: &[u8]) {
     ];
     for number in numbers
         .into_iter()
-        .chain([capability_minor(&text)])
+        .chain([capability_minor(&text), imex_channel_count(&text)])
         .flatten()
     {
         assert!(text.contains(&number.to_string()), "{number}");

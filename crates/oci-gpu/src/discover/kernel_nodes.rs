@@ -24,8 +24,8 @@ use crate::capability::CapabilitySet;
 use crate::finding::{Code, Finding};
 use crate::host::Host;
 use crate::inventory::{
-    ControlRole, DeviceFileParams, DeviceNode, ImexChannel, Inventory, MigAccess, NodeState,
-    Platform, StoredState,
+    ControlRole, DeviceFileParams, DeviceNode, ImexChannel, Inventory, MigAccess, NodeOwner,
+    NodeState, Platform, StoredState,
 };
 use crate::request::Request;
 use crate::select::select;
@@ -165,6 +165,50 @@ pub fn needed_nodes(host: &Host, request: &Request) -> Result<Vec<KernelNode>, D
     needed.extend(grant.mig_rights.into_iter().map(|r| kernel.right(r)));
     needed.extend(grant.imex_channels.into_iter().map(|c| kernel.imex(c)));
     Ok(each_once(needed))
+}
+
+/// `inventory` as it is once `made` are on the host: what a hook that makes nodes
+/// (`create-device-nodes`) will find.
+pub fn with_nodes(mut inventory: Inventory, made: &[KernelNode]) -> Inventory {
+    let mark = |node: &mut DeviceNode| {
+        if let Some(made) = made.iter().find(|m| m.node.path == node.path) {
+            let owner = made.owner;
+            node.state = NodeState::Present;
+            node.owner = Some(NodeOwner {
+                mode: owner.mode,
+                uid: owner.uid,
+                gid: owner.gid,
+            });
+        }
+    };
+    for channel in made
+        .iter()
+        .filter(|m| m.kind == KernelNodeKind::ImexChannel)
+    {
+        let channel = ImexChannel {
+            id: channel.node.minor,
+            node: channel.node.clone(),
+        };
+        if !inventory.imex_channels.iter().any(|c| c.id == channel.id) {
+            inventory.imex_channels.push(channel);
+        }
+    }
+    inventory.imex_channels.sort_by_key(|c| c.id);
+    inventory
+        .imex_channels
+        .iter_mut()
+        .for_each(|c| mark(&mut c.node));
+    inventory.control.iter_mut().for_each(|c| mark(&mut c.node));
+    let rights = [&mut inventory.mig_config, &mut inventory.mig_monitor];
+    rights.into_iter().flatten().for_each(|r| mark(&mut r.node));
+    for gpu in &mut inventory.gpus {
+        mark(&mut gpu.node);
+        for instance in &mut gpu.mig {
+            mark(&mut instance.gi_access.node);
+            mark(&mut instance.ci_access.node);
+        }
+    }
+    inventory
 }
 
 /// Whether containers with these capabilities get that node, and whether they can do without.
