@@ -16,19 +16,11 @@ use std::path::Path;
 
 use super::nodes::{IMEX_DIR, Majors, Nodes};
 use super::proc_driver::{imex_channel_count, may_modify};
-use super::{
-    DiscoverError, PROC_DRIVER, Scope, control, gpus, mig, peripherals, stored, tegra, version, wsl,
-};
-use crate::capability::Capability::{Compute, Display, Graphics};
+use super::{DiscoverError, PROC_DRIVER, Scope, control, gpus, mig, version};
 use crate::capability::CapabilitySet;
 use crate::finding::{Code, Finding};
 use crate::host::Host;
-use crate::inventory::{
-    ControlRole, DeviceFileParams, DeviceNode, ImexChannel, Inventory, MigAccess, NodeOwner,
-    NodeState, Platform, StoredState,
-};
-use crate::request::Request;
-use crate::select::select;
+use crate::inventory::{ControlRole, DeviceFileParams, DeviceNode, ImexChannel, MigAccess};
 
 /// A device node that the kernel's driver should have on a host.
 #[derive(Clone, Debug)]
@@ -134,96 +126,6 @@ pub fn imex_nodes(host: &Host, ids: Option<&[u32]>) -> Result<Vec<KernelNode>, D
     Ok(each_once(nodes.collect()))
 }
 
-/// The nodes that a container of `request` gets, whether they are there or not; IMEX channels as
-/// well that have no node yet. Nodes of hardware beside the GPUs, DRM's, and all nodes of Tegra and
-/// WSL2 are others' to make.
-///
-/// # Errors
-/// As [`kernel_nodes`] and [`select`].
-pub fn needed_nodes(host: &Host, request: &Request) -> Result<Vec<KernelNode>, DiscoverError> {
-    if tegra::is_here(host) {
-        return Ok(Vec::new());
-    }
-    let kernel = match Kernel::of(host) {
-        Err(e) if e.code == Code::NoDriver && wsl::is_here(host) => return Ok(Vec::new()),
-        other => other?,
-    };
-    let grant = select(&kernel.inventory(request)?, request)?;
-    let mut needed = Vec::new();
-    for c in grant.control {
-        let (wanted, required) = need(c.role, request.capabilities);
-        if wanted {
-            needed.push(kernel.control(c.role, c.node, required));
-        }
-    }
-    let gpus = grant.gpus.into_iter();
-    needed.extend(gpus.map(|g| kernel.own(g.node, KernelNodeKind::Gpu)));
-    for (_, instance) in grant.mig {
-        needed.push(kernel.right(instance.gi_access));
-        needed.push(kernel.right(instance.ci_access));
-    }
-    needed.extend(grant.mig_rights.into_iter().map(|r| kernel.right(r)));
-    needed.extend(grant.imex_channels.into_iter().map(|c| kernel.imex(c)));
-    Ok(each_once(needed))
-}
-
-/// `inventory` as it is once `made` are on the host: what a hook that makes nodes
-/// (`create-device-nodes`) will find.
-pub fn with_nodes(mut inventory: Inventory, made: &[KernelNode]) -> Inventory {
-    let mark = |node: &mut DeviceNode| {
-        if let Some(made) = made.iter().find(|m| m.node.path == node.path) {
-            let owner = made.owner;
-            node.state = NodeState::Present;
-            node.owner = Some(NodeOwner {
-                mode: owner.mode,
-                uid: owner.uid,
-                gid: owner.gid,
-            });
-        }
-    };
-    for channel in made
-        .iter()
-        .filter(|m| m.kind == KernelNodeKind::ImexChannel)
-    {
-        let channel = ImexChannel {
-            id: channel.node.minor,
-            node: channel.node.clone(),
-        };
-        if !inventory.imex_channels.iter().any(|c| c.id == channel.id) {
-            inventory.imex_channels.push(channel);
-        }
-    }
-    inventory.imex_channels.sort_by_key(|c| c.id);
-    inventory
-        .imex_channels
-        .iter_mut()
-        .for_each(|c| mark(&mut c.node));
-    inventory.control.iter_mut().for_each(|c| mark(&mut c.node));
-    let rights = [&mut inventory.mig_config, &mut inventory.mig_monitor];
-    rights.into_iter().flatten().for_each(|r| mark(&mut r.node));
-    for gpu in &mut inventory.gpus {
-        mark(&mut gpu.node);
-        for instance in &mut gpu.mig {
-            mark(&mut instance.gi_access.node);
-            mark(&mut instance.ci_access.node);
-        }
-    }
-    inventory
-}
-
-/// Whether containers with these capabilities get that node, and whether they can do without.
-fn need(role: ControlRole, capabilities: CapabilitySet) -> (bool, bool) {
-    let has = |c| capabilities.contains(c);
-    match role {
-        ControlRole::Control => (true, true),
-        ControlRole::Uvm => (has(Compute), true),
-        ControlRole::UvmTools => (has(Compute), false),
-        ControlRole::Modeset => (has(Display) || has(Graphics), false),
-        // Of a platform whose kernel makes its nodes itself.
-        ControlRole::Platform => (false, false),
-    }
-}
-
 /// No part of the driver's user-space files, nor DRM nodes.
 pub(super) const NOTHING: Scope = Scope {
     capabilities: CapabilitySet::EMPTY,
@@ -234,21 +136,21 @@ pub(super) const NOTHING: Scope = Scope {
 };
 
 /// Compute instances share their GPU instance's node.
-fn each_once(mut nodes: Vec<KernelNode>) -> Vec<KernelNode> {
+pub(super) fn each_once(mut nodes: Vec<KernelNode>) -> Vec<KernelNode> {
     let mut seen = HashSet::new();
     nodes.retain(|n| seen.insert(n.node.path.clone()));
     nodes
 }
 
 /// What the kernel's driver says of its nodes.
-struct Kernel<'a> {
-    nodes: Nodes<'a>,
+pub(super) struct Kernel<'a> {
+    pub(super) nodes: Nodes<'a>,
     /// /proc/driver/nvidia/params; empty where there is none.
-    params: String,
+    pub(super) params: String,
 }
 
 impl Kernel<'_> {
-    fn of(host: &Host) -> Result<Kernel<'_>, DiscoverError> {
+    pub(super) fn of(host: &Host) -> Result<Kernel<'_>, DiscoverError> {
         version::kernel(host, &mut Vec::new())?;
         Ok(Kernel {
             nodes: Nodes::of(host)?,
@@ -256,51 +158,8 @@ impl Kernel<'_> {
         })
     }
 
-    /// As much of the host as [`select`] looks at, with the IMEX channels that could have a node.
-    fn inventory(&self, request: &Request) -> Result<Inventory, DiscoverError> {
-        let host = self.nodes.host;
-        let driver = version::kernel(host, &mut Vec::new())?;
-        let scope = Scope::of(request);
-        let imex_channels = match request.management {
-            true => super::nodes::imex_channels(&self.nodes),
-            false => {
-                let ids = request.imex_channels.iter();
-                let channels = ids.filter_map(|id| self.channel(*id));
-                // A container makes no node of a number that the driver does not say it has.
-                let bounded = imex_channel_count(&self.params).is_some();
-                channels
-                    .filter(|c| bounded || c.node.state == NodeState::Present)
-                    .collect()
-            }
-        };
-        let mut driver = driver.into_driver(host, Path::new("/"), Vec::new());
-        let mut gpus = gpus::read(&self.nodes, &NOTHING, &mut Vec::new())?;
-        let stored = match scope.stored {
-            true => stored::complete(host, &mut driver, &mut gpus, &mut Vec::new()),
-            false => StoredState::NotRead,
-        };
-        Ok(Inventory {
-            platform: Platform::Native,
-            stored,
-            driver,
-            gpus,
-            control: control(&self.nodes),
-            mig_config: mig::right(&self.nodes, "config")?,
-            mig_monitor: mig::right(&self.nodes, "monitor")?,
-            imex_channels,
-            peripherals: match scope.peripherals {
-                true => peripherals::find(&self.nodes),
-                false => Vec::new(),
-            },
-            libraries: Vec::new(),
-            files: Vec::new(),
-            links: Vec::new(),
-            findings: Vec::new(),
-        })
-    }
-
     /// The channel of that number, if the driver has it.
-    fn channel(&self, id: u32) -> Option<ImexChannel> {
+    pub(super) fn channel(&self, id: u32) -> Option<ImexChannel> {
         let major = self.nodes.majors.imex?;
         let there = imex_channel_count(&self.params).is_none_or(|count| id < count);
         let path = format!("{IMEX_DIR}/channel{id}");
@@ -332,7 +191,12 @@ impl Kernel<'_> {
         Ok(nodes.collect())
     }
 
-    fn control(&self, role: ControlRole, node: DeviceNode, required: bool) -> KernelNode {
+    pub(super) fn control(
+        &self,
+        role: ControlRole,
+        node: DeviceNode,
+        required: bool,
+    ) -> KernelNode {
         let owner = match role {
             // Of a module of its own, that has no such parameters.
             ControlRole::Uvm | ControlRole::UvmTools | ControlRole::Platform => {
@@ -348,7 +212,7 @@ impl Kernel<'_> {
     }
 
     /// A node whose owner and mode are parameters of the driver's module.
-    fn own(&self, node: DeviceNode, kind: KernelNodeKind) -> KernelNode {
+    pub(super) fn own(&self, node: DeviceNode, kind: KernelNodeKind) -> KernelNode {
         KernelNode {
             node,
             kind,
@@ -358,11 +222,11 @@ impl Kernel<'_> {
         }
     }
 
-    fn imex(&self, channel: ImexChannel) -> KernelNode {
+    pub(super) fn imex(&self, channel: ImexChannel) -> KernelNode {
         self.own(channel.node, KernelNodeKind::ImexChannel)
     }
 
-    fn right(&self, right: MigAccess) -> KernelNode {
+    pub(super) fn right(&self, right: MigAccess) -> KernelNode {
         let access = self.nodes.host.files().read_text(&right.proc_file);
         let may = access.is_ok_and(|text| may_modify(&text)) && may_modify(&self.params);
         KernelNode {

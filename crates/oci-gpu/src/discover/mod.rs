@@ -23,6 +23,7 @@ mod kernel_nodes;
 mod libraries;
 mod mig;
 mod missing;
+mod needed_nodes;
 mod nodes;
 mod peripherals;
 pub mod proc_driver;
@@ -35,9 +36,8 @@ mod wsl;
 pub use char_nodes::{existing_nodes, possible_nodes};
 pub use directories::DIRECTORIES;
 pub use kernel_modules::{KernelModule, ModuleState, loads_no_modules, modprobe};
-pub use kernel_nodes::{
-    KernelNode, KernelNodeKind, imex_nodes, kernel_nodes, needed_nodes, with_nodes,
-};
+pub use kernel_nodes::{KernelNode, KernelNodeKind, imex_nodes, kernel_nodes};
+pub use needed_nodes::{needed_nodes, with_nodes};
 pub use nodes::Majors;
 pub use version::pci_gpus;
 
