@@ -113,3 +113,14 @@ fn explain_counts_on_the_nodes_that_the_hook_makes() {
         assert_eq!(before.changes_to(&Tree::of(host.root()).unwrap()), [""; 0]);
     }
 }
+
+/// Tegra's and WSL2's kernels make their nodes themselves: the key changes nothing there.
+#[test]
+fn platforms_that_make_their_own_nodes_need_none() {
+    for name in ["jetson-orin", "wsl-1"] {
+        let host = SimHost::named(name).unwrap();
+        let request = Request::new(Devices::All, CapabilitySet::all(), "test");
+        let needed = needed_nodes(&host.host(), &request).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(needed.is_empty(), "{name}: {needed:?}");
+    }
+}
