@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Device, DeviceNode, Edits, Hook, Mount, Spec};
+use super::edits::{edits, version};
+use super::{Device, Edits, Hook, Spec};
 use crate::capability::CapabilitySet;
 use crate::container::{ContainerFacts, ProcDriver};
 use crate::finding::{Code, Finding};
 use crate::host::Host;
 use crate::inventory::{Inventory, Platform};
 use crate::peripheral::Peripheral;
-use crate::plan::{Action, BindKind, Operation, Plan};
+use crate::plan::{Action, Plan};
 use crate::request::{DeviceId, Devices, Request};
 use crate::select::select;
 
@@ -100,7 +101,7 @@ pub fn generate(host: &Host, inventory: &Inventory, options: &Options) -> Result
         Mode::Management => {
             let mut request = maker.request(Devices::All);
             request.management = true;
-            let edits = maker.edits(&maker.plan(&request)?.actions);
+            let edits = edits(inventory, &maker.plan(&request)?.actions);
             (edits, vec![device("all", Edits::default())])
         }
         Mode::Peripheral(kind) => {
@@ -162,7 +163,7 @@ impl Maker<'_> {
     /// What every GPU container gets, and what each GPU and instance has beyond that.
     fn gpus(&self) -> Result<(Edits, Vec<Device>), Finding> {
         let base = self.plan(&self.request(Devices::DriverOnly))?;
-        let mut common = self.edits(&base.actions);
+        let mut common = edits(self.inventory, &base.actions);
         // Whoever else looks at the container (a shim, a hook) is told that its GPUs are given.
         common.env.push("NVIDIA_VISIBLE_DEVICES=void".to_owned());
         common.hooks.push(Hook {
@@ -236,7 +237,7 @@ impl Maker<'_> {
             .iter()
             .filter(|a| !base.actions.iter().any(|b| b.what == a.what));
         let new: Vec<Action> = new.cloned().collect();
-        Ok(self.edits(&new))
+        Ok(edits(self.inventory, &new))
     }
 
     fn channels(&self) -> Result<Vec<Device>, Finding> {
@@ -254,63 +255,6 @@ impl Maker<'_> {
             ));
         }
         Ok(devices)
-    }
-
-    fn edits(&self, actions: &[Action]) -> Edits {
-        let mut edits = Edits::default();
-        for action in actions {
-            match &action.what {
-                Operation::Device {
-                    source,
-                    target,
-                    major,
-                    minor,
-                } => edits
-                    .device_nodes
-                    .push(self.node(source, target, *major, *minor)),
-                Operation::Bind {
-                    kind,
-                    source,
-                    target,
-                } => edits.mounts.push(Mount {
-                    host_path: source.clone(),
-                    container_path: target.clone(),
-                    options: mount_options(*kind),
-                }),
-                Operation::Env { name, value } => edits.env.push(format!("{name}={value}")),
-                Operation::Group { gid } => edits.additional_gids.push(*gid),
-                // The hook's.
-                Operation::Symlink { .. } | Operation::Files { .. } | Operation::LdCache { .. } => {
-                }
-            }
-        }
-        // A directory comes before what lies in it.
-        edits.mounts.sort_by(|a, b| {
-            let depth = |m: &Mount| m.container_path.components().count();
-            (depth(a), &a.container_path).cmp(&(depth(b), &b.container_path))
-        });
-        edits
-    }
-
-    fn node(&self, source: &Path, target: &Path, major: u32, minor: u32) -> DeviceNode {
-        let inventory = self.inventory;
-        let owned = |n: &crate::inventory::DeviceNode| (n.path == source).then_some(n.owner)?;
-        let gpus = inventory.gpus.iter().flat_map(|g| {
-            let drm = g.drm.iter().map(|d| &d.node);
-            std::iter::once(&g.node).chain(drm)
-        });
-        let control = inventory.control.iter().map(|c| &c.node);
-        let owner = gpus.chain(control).find_map(owned);
-        DeviceNode {
-            path: target.to_path_buf(),
-            host_path: (source != target).then(|| source.to_path_buf()),
-            kind: "c",
-            major,
-            minor,
-            file_mode: owner.map(|o| o.mode & 0o777),
-            permissions: "rwm",
-            gid: owner.map(|o| o.gid).filter(|gid| *gid != 0),
-        }
     }
 }
 
@@ -348,33 +292,4 @@ fn with_something(mut edits: Edits) -> Edits {
         edits.env.push("NVIDIA_VISIBLE_DEVICES=void".to_owned());
     }
     edits
-}
-
-/// The flags that the injector gives these files.
-fn mount_options(kind: BindKind) -> Vec<&'static str> {
-    let mut options = vec!["rbind", "rprivate", "nosuid", "nodev"];
-    match kind {
-        BindKind::Library | BindKind::Binary | BindKind::Module | BindKind::Tree => {
-            options.push("ro")
-        }
-        BindKind::Firmware | BindKind::Config | BindKind::Data | BindKind::Proc => {
-            options.extend(["ro", "noexec"]);
-        }
-        BindKind::Socket | BindKind::Directory => options.push("noexec"),
-    }
-    options
-}
-
-/// The lowest version that has all that is used (SPEC.md, "Version history").
-fn version(common: &Edits, devices: &[Device]) -> &'static str {
-    let all = || std::iter::once(common).chain(devices.iter().map(|d| &d.container_edits));
-    if all().any(|e| !e.additional_gids.is_empty()) {
-        return "0.7.0";
-    }
-    let digit = |d: &Device| d.name.starts_with(|c: char| c.is_ascii_digit());
-    let elsewhere = |e: &Edits| e.device_nodes.iter().any(|n| n.host_path.is_some());
-    match devices.iter().any(digit) || all().any(elsewhere) {
-        true => "0.5.0",
-        false => "0.3.0",
-    }
 }

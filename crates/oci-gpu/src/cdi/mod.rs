@@ -5,6 +5,7 @@
 //! specification can say (links, the loader's cache, the view of procfs) one hook does in the
 //! container, from what it finds there: `oci-gpu-hook cdi`.
 
+mod edits;
 mod emit;
 
 pub use emit::{Mode, NameStrategy, Options, generate};

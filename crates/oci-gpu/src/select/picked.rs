@@ -1,150 +1,21 @@
-//! Inventory and Request -> Grant: exact devices, or an error that says what there is instead.
+//! Names of devices -> places in the inventory.
 
-use std::collections::HashMap;
-use std::path::Path;
-
-use serde::Serialize;
-
-use crate::capability::CapabilitySet;
 use crate::discover::stored::FILE;
 use crate::finding::{Code, Finding};
-use crate::inventory::{
-    ControlNode, DeviceNode, Gpu, ImexChannel, Inventory, MigAccess, MigInstance, PeripheralNode,
-    Platform, StoredState,
-};
-use crate::request::require::{self, DeviceTraits, RequireFacts};
-use crate::request::{DeviceId, Devices, Request};
+use crate::inventory::{Gpu, Inventory, MigInstance, Platform, StoredState};
+use crate::request::DeviceId;
 
 const REFRESH: &str = "run oci-gpu refresh, or name the instance as GPU:INSTANCE (0:1) or as MIG-<GPU UUID>/<GPU instance>/<compute instance>";
 
-/// Why a request cannot be met: a finding of the 0200 or 0400 range.
-pub type SelectError = Finding;
-
-/// What a container is granted.
-#[derive(Clone, Debug, Serialize)]
-#[non_exhaustive]
-pub struct Grant {
-    /// How the host's GPUs are reached.
-    #[serde(skip)]
-    pub platform: Platform,
-    /// GPUs, in PCI order. Those that are granted by an instance only are here too.
-    pub gpus: Vec<Gpu>,
-    /// MIG instances, each with the index of its GPU, in ascending order.
-    pub mig: Vec<(u32, MigInstance)>,
-    /// Control nodes of the host; which of them a container gets depends on its capabilities.
-    pub control: Vec<ControlNode>,
-    /// Driver-wide MIG rights: configuration, monitoring.
-    pub mig_rights: Vec<MigAccess>,
-    /// IMEX channels.
-    pub imex_channels: Vec<ImexChannel>,
-    /// Nodes of hardware beside the GPUs.
-    pub peripherals: Vec<PeripheralNode>,
-    /// Whether this is all that manages GPUs: the container sees what the host sees.
-    pub management: bool,
-    /// Parts of the driver.
-    #[serde(skip)]
-    pub capabilities: CapabilitySet,
-}
-
-/// Picks what `request` names from `inventory`, and checks the request's conditions. A GPU that is
-/// split into MIG instances is granted with all of them, for it cannot be used otherwise.
-///
-/// # Errors
-/// [`Code::UnknownDevice`], [`Code::AmbiguousDevice`], [`Code::Mig`], [`Code::ImexChannel`] and
-/// [`Code::Requirement`]; each names what there is instead.
-pub fn select(inventory: &Inventory, request: &Request) -> Result<Grant, SelectError> {
-    let mut picked = Picked {
-        inventory,
-        gpus: Vec::new(),
-        mig: Vec::new(),
-    };
-    match &request.devices {
-        Devices::DriverOnly => {}
-        Devices::All if inventory.platform != Platform::Native => {}
-        Devices::All if inventory.gpus.is_empty() => {
-            return Err(Finding::new(
-                Code::UnknownDevice,
-                format!(
-                    "all GPUs were asked for, but driver {} has none",
-                    inventory.driver.version
-                ),
-                "see dmesg and lspci for GPUs that the driver did not take, or ask for 'none'",
-            ));
-        }
-        Devices::All => (0..inventory.gpus.len()).for_each(|i| picked.whole(i)),
-        Devices::List(ids) => {
-            for id in ids {
-                picked.device(id)?;
-            }
-        }
-    }
-    picked.gpus.sort_unstable();
-    picked.mig.sort_unstable();
-    let gpus: Vec<Gpu> = picked
-        .gpus
-        .iter()
-        .map(|&i| inventory.gpus[i].clone())
-        .collect();
-    let mig = picked
-        .mig
-        .iter()
-        .map(|&(g, m)| (inventory.gpus[g].index, inventory.gpus[g].mig[m].clone()))
-        .collect();
-    requirements(inventory, &gpus, request)?;
-    Ok(Grant {
-        platform: inventory.platform,
-        gpus,
-        mig,
-        control: inventory.control.clone(),
-        mig_rights: mig_rights(inventory, request)?,
-        imex_channels: match request.management {
-            true => inventory.imex_channels.clone(),
-            false => imex_channels(inventory, request)?,
-        },
-        peripherals: peripherals(inventory, request)?,
-        management: request.management,
-        capabilities: request.capabilities,
-    })
-}
-
-/// What a container has been given by others, told by `exists` from the nodes in its root.
-pub fn present(inventory: &Inventory, exists: impl Fn(&Path) -> bool) -> Grant {
-    let has = |node: &DeviceNode| exists(&node.target);
-    let mut mig = Vec::new();
-    let mut gpus = Vec::new();
-    for gpu in inventory.gpus.iter().filter(|g| has(&g.node)) {
-        let mut gpu = gpu.clone();
-        gpu.drm.retain(|d| has(&d.node));
-        let given = |m: &&MigInstance| has(&m.gi_access.node) && has(&m.ci_access.node);
-        mig.extend(gpu.mig.iter().filter(given).map(|m| (gpu.index, m.clone())));
-        gpus.push(gpu);
-    }
-    let rights = [&inventory.mig_config, &inventory.mig_monitor];
-    let rights: Vec<MigAccess> = rights.into_iter().flatten().cloned().collect();
-    let all = rights.iter().all(|r| has(&r.node)) && !rights.is_empty();
-    Grant {
-        platform: inventory.platform,
-        // Everything that there is, and the right to change it.
-        management: all && gpus.len() == inventory.gpus.len(),
-        mig_rights: rights.into_iter().filter(|r| has(&r.node)).collect(),
-        gpus,
-        mig,
-        control: Vec::new(),
-        imex_channels: Vec::new(),
-        peripherals: Vec::new(),
-        capabilities: CapabilitySet::all(),
-    }
-}
-
 /// Places in the inventory of what was picked, each once.
-struct Picked<'a> {
-    inventory: &'a Inventory,
-    gpus: Vec<usize>,
-    mig: Vec<(usize, usize)>,
+pub(super) struct Picked<'a> {
+    pub(super) inventory: &'a Inventory,
+    pub(super) gpus: Vec<usize>,
+    pub(super) mig: Vec<(usize, usize)>,
 }
 
 impl Picked<'_> {
-    fn whole(&mut self, gpu: usize) {
+    pub(super) fn whole(&mut self, gpu: usize) {
         self.gpu(gpu);
         for instance in 0..self.inventory.gpus[gpu].mig.len() {
             self.instance(gpu, instance);
@@ -164,7 +35,7 @@ impl Picked<'_> {
         }
     }
 
-    fn device(&mut self, id: &DeviceId) -> Result<(), Finding> {
+    pub(super) fn device(&mut self, id: &DeviceId) -> Result<(), Finding> {
         if self.inventory.platform != Platform::Native {
             return self.of_platform(id);
         }
@@ -373,102 +244,4 @@ fn no_instance(id: &DeviceId, gpu: &Gpu) -> Finding {
         ),
         "ask for one that exists, or create it with nvidia-smi mig -cgi",
     )
-}
-
-fn requirements(inventory: &Inventory, gpus: &[Gpu], request: &Request) -> Result<(), Finding> {
-    if request.requirements.is_empty() {
-        return Ok(());
-    }
-    let traits = |g: &Gpu| DeviceTraits {
-        index: g.index,
-        arch: g.arch,
-        brand: g.brand.clone(),
-    };
-    let devices: Vec<DeviceTraits> = gpus.iter().map(traits).collect();
-    let driver = &inventory.driver;
-    let facts = RequireFacts {
-        driver: &driver.version,
-        cuda: driver.cuda,
-        devices: &devices,
-    };
-    require::check(&request.requirements, &facts)
-}
-
-fn mig_rights(inventory: &Inventory, request: &Request) -> Result<Vec<MigAccess>, Finding> {
-    let asked = [
-        (
-            request.mig_config,
-            "NVIDIA_MIG_CONFIG_DEVICES",
-            &inventory.mig_config,
-        ),
-        (
-            request.mig_monitor,
-            "NVIDIA_MIG_MONITOR_DEVICES",
-            &inventory.mig_monitor,
-        ),
-    ];
-    if request.management {
-        let all = [&inventory.mig_config, &inventory.mig_monitor];
-        return Ok(all.into_iter().flatten().cloned().collect());
-    }
-    let mut rights = Vec::new();
-    for (asked, variable, right) in asked {
-        match (asked, right) {
-            (true, Some(right)) => rights.push(right.clone()),
-            (true, None) => {
-                return Err(Finding::new(
-                    Code::Mig,
-                    format!(
-                        "{variable} is set, but the driver has no such right below /proc/driver/nvidia/capabilities/mig"
-                    ),
-                    "use a driver and a GPU that support MIG, or unset the variable",
-                ));
-            }
-            (false, _) => {}
-        }
-    }
-    Ok(rights)
-}
-
-fn peripherals(inventory: &Inventory, request: &Request) -> Result<Vec<PeripheralNode>, Finding> {
-    let mut granted = Vec::new();
-    for kind in &request.peripherals {
-        let of_kind = inventory.peripherals.iter().filter(|p| p.kind == *kind);
-        let before = granted.len();
-        granted.extend(of_kind.cloned());
-        if granted.len() == before {
-            return Err(Finding::new(
-                Code::Peripheral,
-                format!(
-                    "{} was asked for, and the host has no node of it",
-                    kind.class()
-                ),
-                format!("{}, or unset {}", kind.remedy(), kind.variable()),
-            ));
-        }
-    }
-    Ok(granted)
-}
-
-fn imex_channels(inventory: &Inventory, request: &Request) -> Result<Vec<ImexChannel>, Finding> {
-    let known = inventory.imex_channels.iter().map(|c| (c.id, c));
-    let known: HashMap<u32, &ImexChannel> = match request.imex_channels.is_empty() {
-        true => HashMap::new(),
-        false => known.collect(),
-    };
-    let find = |id: &u32| {
-        let found = known.get(id).copied();
-        found.cloned().ok_or_else(|| {
-            let there = match inventory.imex_channels.len() {
-                0 => "no channel".to_owned(),
-                n => format!("{n} channels"),
-            };
-            Finding::new(
-                Code::ImexChannel,
-                format!("IMEX channel {id} has no node in /dev/nvidia-caps-imex-channels; the host has {there}"),
-                "create the node (oci-gpu system create-device-nodes --imex-channels), or load the driver with NVreg_CreateImexChannel0=1",
-            )
-        })
-    };
-    request.imex_channels.iter().map(find).collect()
 }
