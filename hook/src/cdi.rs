@@ -4,9 +4,9 @@
 use oci_gpu::config::Config;
 use oci_gpu::finding::Finding;
 use oci_gpu::host::Host;
-use oci_gpu::select::present;
+use oci_gpu::select::{check, present};
 use oci_gpu::state::State;
-use oci_gpu::{Plan, Scope, discover_within};
+use oci_gpu::{Plan, Request, Scope, discover_within};
 use oci_gpu_inject::{Container, Devices, confine, prepare};
 
 use crate::bundle;
@@ -31,6 +31,9 @@ pub(crate) fn run(
     let container = Container::here(&bundle.rootfs, mounts)?;
     let container = container.with_mount_label(bundle.container.mount_label.as_deref());
     let grant = present(&inventory, |path| container.has(path));
+    // No engine asks for these.
+    let conditions = Request::conditions(&bundle.container, &config.policy)?;
+    check(&inventory, &grant.gpus, &conditions)?;
     let facts = container.facts(&inventory, config.cuda_compat)?;
     let plan = Plan::finish(&host, &inventory, &grant, &facts, mounts)?;
     // Rules of the device cgroup are the runtime's, as the nodes are.

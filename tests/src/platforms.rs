@@ -60,6 +60,25 @@ preferred = true
         ],
     },
     Platform {
+        name: "vGPU guest",
+        host: "vgpu-1",
+        older: "the links beside the files lead to them",
+        decoy: r#"[[decoy]]
+version = "470.256.02"
+preferred = true
+"#,
+        refused: &[
+            (
+                "ld.so.cache",
+                "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.470.256.02",
+            ),
+            (
+                "ld.so.cache",
+                "/usr/lib/x86_64-linux-gnu/libcuda.so.470.256.02",
+            ),
+        ],
+    },
+    Platform {
         name: "ARM servers",
         host: "aarch64-1",
         older: "the links beside the files lead to them",

@@ -49,6 +49,7 @@ hosts! {
     "talos-old-1",
     "ubuntu-core-1",
     "void-1",
+    "vgpu-1",
     "wrong-major",
     "wsl-1",
     "wsl-decoys",

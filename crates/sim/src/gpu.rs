@@ -72,6 +72,17 @@ pub const MODELS: &[Model] = &[
         dma_bits: 47,
         mig: false,
     },
+    // As the guest driver of NVIDIA's vGPU software names a slice of an A100.
+    Model {
+        key: "a100-vgpu",
+        name: "GRID A100D-40C",
+        device: 0x20b5,
+        subsystem: 0x1594,
+        class: 0x03_0200,
+        video_bios: "00.00.00.00.00",
+        dma_bits: 47,
+        mig: false,
+    },
     Model {
         key: "geforce-rtx-4090",
         name: "NVIDIA GeForce RTX 4090",

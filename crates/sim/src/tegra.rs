@@ -47,7 +47,9 @@ pub(crate) fn nodes() -> impl Iterator<Item = Node> {
 
 /// Makes L4T's files and lists. The driver's version is that of the release: "36.4.3" is R36,
 /// revision 4.3. Decoys are libcudas of other versions, which no list names.
-pub(crate) fn create(spec: &HostSpec, tree: &mut Tree) -> Result<(), Finding> {
+///
+/// Directories and names of what the loader's cache has are returned.
+pub(crate) fn create(spec: &HostSpec, tree: &mut Tree) -> Result<Vec<(String, String)>, Finding> {
     let version = spec.userland_version().unwrap_or_default();
     let Some((major, revision)) = version.split_once('.') else {
         return Err(refusal(
@@ -90,22 +92,29 @@ pub(crate) fn create(spec: &HostSpec, tree: &mut Tree) -> Result<(), Finding> {
                    dev, /dev/nvsciipc\ndev, /dev/host1x-fence\ndev, /dev/v4l2-nvdec\n";
     tree.file(&format!("{LISTS}/devices.csv"), devices)?;
     // Of an old release: for containers that ask for it.
-    let cudnn = format!("{lib}/../libcudnn.so.8");
-    library(
-        spec,
-        tree,
-        &format!("/usr/lib/{}/libcudnn.so.8", triplet(spec.arch)),
-        "libcudnn.so.8",
-        version,
+    let system = format!("/usr/lib/{}", triplet(spec.arch));
+    let cudnn = "libcudnn.so.8";
+    library(spec, tree, &format!("{system}/{cudnn}"), cudnn, version)?;
+    tree.file(
+        &format!("{LISTS}/cudnn.csv"),
+        format!("lib, {system}/{cudnn}\n"),
     )?;
-    let cudnn = cudnn.replace("/nvidia/..", "");
-    tree.file(&format!("{LISTS}/cudnn.csv"), format!("lib, {cudnn}\n"))?;
+    let mut cached = vec![(system, cudnn.to_owned())];
     for decoy in &spec.decoy {
         let directory = decoy.directory.as_deref().unwrap_or("/usr/local/lib");
-        let path = format!("{directory}/libcuda.so.{}", decoy.version);
-        library(spec, tree, &path, "libcuda.so.1", &decoy.version)?;
+        let file = format!("libcuda.so.{}", decoy.version);
+        let soname = "libcuda.so.1";
+        library(
+            spec,
+            tree,
+            &format!("{directory}/{file}"),
+            soname,
+            &decoy.version,
+        )?;
+        tree.link(&format!("{directory}/{soname}"), &file)?;
+        cached.push((directory.to_owned(), soname.to_owned()));
     }
-    Ok(())
+    Ok(cached)
 }
 
 fn library(

@@ -34,13 +34,14 @@ pub(crate) fn create(spec: &HostSpec, tree: &mut Tree) -> Result<(), Finding> {
         driver_ready(tree)?;
     }
     system(spec, &directories, &mut entries, tree)?;
-    if spec.layout == Layout::Tegra {
-        tegra::create(spec, tree)?;
-        return write_caches(&directories, entries, tree);
-    }
-    if spec.layout == Layout::Wsl {
+    let elsewhere = match spec.layout {
+        Layout::Tegra => Some(tegra::create(spec, tree)?),
+        Layout::Wsl => Some(wsl::create(spec, tree)?),
+        _ => None,
+    };
+    if let Some(cached) = elsewhere {
         let own = entries.entry(directories.root.clone()).or_default();
-        for (directory, name) in wsl::create(spec, tree)? {
+        for (directory, name) in cached {
             let target = spec.arch.target();
             own.extend(entry(&directories.cached_name(&directory), &name, target));
         }

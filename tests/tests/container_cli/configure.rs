@@ -99,7 +99,7 @@ fn an_absent_imex_channel_is_an_error_that_names_it() {
         &[
             "IMEX channel 99 has no node",
             "4 channels",
-            "; load the driver",
+            "; create the node",
         ],
     );
     let changes = scene.changes(&["-d0", "-cu", "--imex-channel=3,1"]);

@@ -189,6 +189,10 @@ pub(crate) fn expected(host: &str) -> Outcome {
             ]),
             ..RUN
         }),
+        "vgpu-1" => Finds(Found {
+            libraries: 12,
+            ..RUN
+        }),
         "flat-1" => Finds(Found {
             lib: Lib {
                 public: "/usr/lib",

@@ -112,7 +112,9 @@ fn drm_nodes(nodes: &Nodes, bus_id: &str) -> Vec<DrmNode> {
 /// The brand as NVML names it (nvml.h, nvmlBrandType_t), as far as the model's name tells: Tesla,
 /// Quadro and GeForce are in the names; datacentre GPUs since Ampere are of the brand "NVIDIA".
 fn brand_of(model: &str) -> Option<&'static str> {
-    const WORDS: [(&str, &str); 6] = [
+    const WORDS: [(&str, &str); 7] = [
+        // The guest of a vGPU.
+        ("GRID", "GRID"),
         ("Tesla", "Tesla"),
         ("Quadro RTX", "QuadroRTX"),
         ("Quadro", "Quadro"),

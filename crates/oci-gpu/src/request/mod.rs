@@ -150,6 +150,15 @@ impl Request {
         }
     }
 
+    /// The conditions of a container that others gave its GPUs to: `NVIDIA_REQUIRE_*`, unless it or
+    /// `policy` turns them off.
+    ///
+    /// # Errors
+    /// A finding of the 0200 range: more conditions than are read.
+    pub fn conditions(container: &Container, policy: &Policy) -> Result<Vec<Requirement>, Finding> {
+        read::conditions(container, policy)
+    }
+
     /// Whether it can depend on what only NVML knows: a MIG UUID, a compute capability, a brand, a
     /// CUDA version. `false` is certain.
     pub fn needs_nvml(&self) -> bool {

@@ -61,6 +61,19 @@ pub(super) fn read(container: &Container, policy: &Policy) -> Result<Asked, Find
     })
 }
 
+/// The conditions alone, of an image of today.
+pub(super) fn conditions(
+    container: &Container,
+    policy: &Policy,
+) -> Result<Vec<Requirement>, Finding> {
+    let asker = Asker {
+        container,
+        policy,
+        legacy: false,
+    };
+    asker.requirements(&mut Vec::new())
+}
+
 fn has_text(container: &Container, variable: &str) -> bool {
     container
         .env(variable)

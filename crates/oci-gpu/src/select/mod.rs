@@ -16,7 +16,7 @@ use crate::inventory::{
     ControlNode, Gpu, ImexChannel, Inventory, MigAccess, MigInstance, PeripheralNode, Platform,
 };
 use crate::request::require::{self, DeviceTraits, RequireFacts};
-use crate::request::{Devices, Request};
+use crate::request::{Devices, Request, Requirement};
 
 /// Why a request cannot be met: a finding of the 0200 or 0400 range.
 pub type SelectError = Finding;
@@ -91,7 +91,7 @@ pub fn select(inventory: &Inventory, request: &Request) -> Result<Grant, SelectE
         .iter()
         .map(|&(g, m)| (inventory.gpus[g].index, inventory.gpus[g].mig[m].clone()))
         .collect();
-    requirements(inventory, &gpus, request)?;
+    check(inventory, &gpus, &request.requirements)?;
     Ok(Grant {
         platform: inventory.platform,
         gpus,
@@ -108,8 +108,16 @@ pub fn select(inventory: &Inventory, request: &Request) -> Result<Grant, SelectE
     })
 }
 
-fn requirements(inventory: &Inventory, gpus: &[Gpu], request: &Request) -> Result<(), Finding> {
-    if request.requirements.is_empty() {
+/// Whether conditions hold for `gpus` of this host.
+///
+/// # Errors
+/// [`Code::Requirement`], with each term that fails.
+pub fn check(
+    inventory: &Inventory,
+    gpus: &[Gpu],
+    requirements: &[Requirement],
+) -> Result<(), Finding> {
+    if requirements.is_empty() {
         return Ok(());
     }
     let traits = |g: &Gpu| DeviceTraits {
@@ -124,7 +132,7 @@ fn requirements(inventory: &Inventory, gpus: &[Gpu], request: &Request) -> Resul
         cuda: driver.cuda,
         devices: &devices,
     };
-    require::check(&request.requirements, &facts)
+    require::check(requirements, &facts)
 }
 
 fn mig_rights(inventory: &Inventory, request: &Request) -> Result<Vec<MigAccess>, Finding> {
