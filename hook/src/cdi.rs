@@ -30,7 +30,7 @@ pub(crate) fn run(
     let mounts = &bundle.container.mounts;
     let container = Container::here(&bundle.rootfs, mounts)?;
     let container = container.with_mount_label(bundle.container.mount_label.as_deref());
-    let grant = present(&inventory, |path| container.has(path));
+    let grant = present(&inventory, |node| container.has(node));
     // No engine asks for these.
     let conditions = Request::conditions(&bundle.container, &config.policy)?;
     check(&inventory, &grant.gpus, &conditions)?;

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::sched::{CloneFlags, setns};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, SFlag, fstat, makedev};
 use nix::sys::statfs::{FsType, SELINUX_MAGIC, fstatfs, statfs};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
 use oci_gpu::container::{ContainerFacts, Mount};
 use oci_gpu::finding::{Code, Finding};
-use oci_gpu::inventory::Inventory;
+use oci_gpu::inventory::{DeviceNode, Inventory};
 
 use crate::attach::is_unavailable;
 use crate::fail::failed;
@@ -171,9 +171,15 @@ impl Container {
         Ok(facts)
     }
 
-    /// Whether something is at `path` in the container; links are followed in it.
-    pub fn has(&self, path: &Path) -> bool {
-        self.rootfs.exists(path).unwrap_or(false)
+    /// Whether the container has `node`: a character device with its numbers, at its place there.
+    pub fn has(&self, node: &DeviceNode) -> bool {
+        let found = self.rootfs.find(&node.target, OFlag::O_PATH);
+        let stat = found.and_then(|found| fstat(&found));
+        stat.is_ok_and(|stat| {
+            let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
+            let number = makedev(node.major.into(), node.minor.into());
+            kind == SFlag::S_IFCHR && stat.st_rdev == number
+        })
     }
 
     /// Enters the container's namespaces.

@@ -1,14 +1,11 @@
 //! The grant of a container that others have given its nodes to.
 
-use std::path::Path;
-
 use super::Grant;
 use crate::capability::CapabilitySet;
 use crate::inventory::{DeviceNode, Inventory, MigAccess, MigInstance};
 
-/// What a container has been given by others, told by `exists` from the nodes in its root.
-pub fn present(inventory: &Inventory, exists: impl Fn(&Path) -> bool) -> Grant {
-    let has = |node: &DeviceNode| exists(&node.target);
+/// What a container has been given by others: the nodes that it `has`.
+pub fn present(inventory: &Inventory, has: impl Fn(&DeviceNode) -> bool) -> Grant {
     let mut mig = Vec::new();
     let mut gpus = Vec::new();
     for gpu in inventory.gpus.iter().filter(|g| has(&g.node)) {
