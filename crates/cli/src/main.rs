@@ -11,6 +11,7 @@ mod info;
 mod list;
 mod nvml;
 mod output;
+mod owned;
 mod refresh;
 mod sim;
 mod system;

@@ -3,6 +3,7 @@
 mod child;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use oci_gpu::discover::stored::Stored;
@@ -12,8 +13,17 @@ use oci_gpu::host::Host;
 use oci_gpu::inventory::{Inventory, StoredState};
 use oci_gpu::nvml::{Answer, finding};
 
+use crate::owned::owned;
+
 /// The program's name, beside this one.
 const PROGRAM: &str = "oci-gpu-nvml";
+
+/// How long NVML may take where somebody waits for what is known without it.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// How long it may take where nothing is known without it: with persistence mode off the driver
+/// starts each GPU first, which takes tens of seconds where there are eight.
+const REFRESH: Duration = Duration::from_secs(120);
 
 /// The processor that this program, and so its neighbour, is for.
 const MACHINE: Machine = match () {
@@ -53,7 +63,8 @@ impl Nvml {
         let Some(library) = library(host, inventory) else {
             return;
         };
-        let findings = ask(&program, &library).and_then(|answer| answer.complete(inventory));
+        let answer = library.and_then(|library| ask(&program, &library, LOOK));
+        let findings = answer.and_then(|answer| answer.complete(inventory));
         inventory
             .findings
             .extend(findings.unwrap_or_else(|e| vec![e]));
@@ -82,8 +93,8 @@ impl Helper {
                 ),
                 "install the driver's packages; oci-gpu list shows the libraries that were found",
             )
-        })?;
-        ask(&program, &library)
+        })??;
+        ask(&program, &library, REFRESH)
     }
 
     /// The program: the one that was named, there or not, else the one beside this, if it is there.
@@ -102,17 +113,25 @@ pub(crate) fn is_complete(inventory: &Inventory) -> bool {
     Stored::of(inventory, "").is_complete()
 }
 
-/// The host's NVML, as this process opens it.
-fn library(host: &Host, inventory: &Inventory) -> Option<PathBuf> {
+/// The host's NVML, as this process opens it, if there is one. Its code will be run, so it is one
+/// that only root, or the caller, can have put there.
+fn library(host: &Host, inventory: &Inventory) -> Option<Result<PathBuf, Finding>> {
     let library = inventory
         .libraries
         .iter()
         .find(|l| l.stem == "libnvidia-ml" && l.class == Class::Elf64 && l.machine == MACHINE)?;
     let real = host.files().resolve(&library.path).ok()?;
-    Some(host.on_disk(&real))
+    Some(match owned(host, &real) {
+        Ok(()) => Ok(host.on_disk(&real)),
+        Err(why) => Err(Finding::new(
+            Code::Nvml,
+            format!("NVML: {} was not loaded: {why}", library.path.display()),
+            "name a host root whose files are root's or yours, or give --no-nvml to list and info",
+        )),
+    })
 }
 
-fn ask(program: &Path, library: &Path) -> Result<Answer, Finding> {
-    let text = child::run(program, library).map_err(finding)?;
+fn ask(program: &Path, library: &Path, deadline: Duration) -> Result<Answer, Finding> {
+    let text = child::run(program, library, deadline).map_err(finding)?;
     Answer::parse(&text)
 }

@@ -78,6 +78,8 @@ pub(crate) fn run(
         // Without a GPU NVML has nothing to tell.
         if !inventory.gpus.is_empty() {
             let answer = refresh.helper.answer(&host, &inventory)?;
+            // The kernel tells a GPU's UUID once the driver has started it, as NVML has now.
+            inventory = discover(&host)?;
             done.findings = answer.complete(&mut inventory)?;
         }
         write::replace(&host, &Stored::of(&inventory, &boot_id))?;

@@ -10,6 +10,8 @@ pub(crate) struct Host {
     pub(crate) driver: String,
     pub(crate) cuda: i32,
     pub(crate) init: Option<String>,
+    /// A file that takes another's place in nvmlInit.
+    pub(crate) starts: Option<(PathBuf, PathBuf)>,
     pub(crate) aborts_in: Vec<String>,
     pub(crate) gpus: Vec<Gpu>,
 }
@@ -63,6 +65,7 @@ fn parse(text: &str) -> Host {
             ["driver", version] => host.driver = version.to_owned(),
             ["cuda", number] => host.cuda = number.parse().unwrap_or_default(),
             ["init", how] => host.init = Some(how.to_owned()),
+            ["starts", from, to] => host.starts = Some((from.into(), to.into())),
             ["abort", function] => host.aborts_in.push(function.to_owned()),
             ["gpu", uuid, bus_id, minor, brand, arch, mig] => {
                 let (major, rest) = arch.split_once('.').unwrap_or_default();

@@ -14,6 +14,7 @@
 //! | `init CODE` | nvmlInit fails with that return code |
 //! | `init hang` | nvmlInit does not return |
 //! | `init flood` | nvmlInit prints two MiB |
+//! | `starts FROM TO` | nvmlInit renames a file, as the driver's tell more of a GPU once it has started it |
 //! | `abort FUNCTION` | the process ends in that function |
 //!
 //! A symbol that is missing is made by a test, which renames it in a copy of the library.

@@ -179,6 +179,48 @@ fn a_wrong_program_is_a_finding() {
     }
 }
 
+/// A library that somebody else could have put there is not loaded, for root would run it.
+#[test]
+fn the_library_of_somebody_else_is_not_loaded() {
+    /// Makes the library, or a directory above it, somebody else's.
+    type Change = fn(&NvmlHost);
+    let rows: [(Change, &str); 5] = [
+        (|host| give_away(&host.nvml.library), "owner 1000"),
+        (|host| chmod(&host.nvml.library, 0o757), "mode 0757"),
+        (
+            |host| give_away(host.nvml.library.parent().unwrap()),
+            "owner 1000",
+        ),
+        (|host| chmod(&host.sim.on_disk("/usr"), 0o777), "/usr ("),
+        (|host| give_away(host.sim.root()), "change / (owner 1000"),
+    ];
+    for (change, why) in rows {
+        let host = NvmlHost::named("run-8");
+        change(&host);
+        let list = host.list();
+        let findings = findings(&list);
+        assert_eq!(known(&list), 0, "{why}: {findings:?}");
+        assert_eq!(findings.len(), 1, "{why}: {findings:?}");
+        assert_eq!(findings[0].0, "OG0308", "{findings:?}");
+        assert!(findings[0].1.contains(why), "{findings:?}");
+        let words = ["was not loaded: others than root can change", why];
+        host.with_nvml(&["refresh"]).failed("OG0308", &words, why);
+        assert!(!host.file().exists());
+    }
+    // Nobody replaces what is not his own in a directory with the sticky bit.
+    let host = NvmlHost::named("run-8");
+    chmod(&host.sim.on_disk("/usr"), 0o1777);
+    assert_eq!(known(&host.list()), 8);
+}
+
+fn give_away(path: &Path) {
+    std::os::unix::fs::chown(path, Some(1000), None).unwrap();
+}
+
+fn chmod(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
 /// The simulated libraries have no code: the program says so, and nothing else changes.
 #[test]
 fn a_library_without_functions_is_a_finding() {

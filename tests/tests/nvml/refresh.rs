@@ -145,6 +145,29 @@ fn it_is_written_again_until_it_is_complete() {
     assert_eq!(archs(&list), [false; 8]);
 }
 
+/// The kernel tells the UUID of a GPU that has been started, and NVML starts it: what is kept is of
+/// the host as it is then.
+#[test]
+fn what_nvml_starts_is_told_at_once() {
+    let mut host = NvmlHost::named("run-1");
+    let gpu = host.sim.spec.gpu_list().unwrap().remove(0);
+    let file = format!("/proc/driver/nvidia/gpus/{}/information", gpu.bus_id);
+    let file = host.sim.on_disk(file);
+    let told = fs::read_to_string(&file).unwrap();
+    let started = host.sim.root().join("started");
+    fs::write(&started, &told).unwrap();
+    let unknown = "GPU-????????-????-????-????-????????????";
+    assert!(told.contains(&gpu.uuid), "{told}");
+    fs::write(&file, told.replace(&gpu.uuid, unknown)).unwrap();
+    let line = format!("starts {} {}", started.display(), file.display());
+    host.nvml.say(None, &line).unwrap();
+    assert_eq!(host.refresh()["state"], "written");
+    let list = host.without(&["list", "--format", "json"]).json("list");
+    assert_eq!(list["stored"], json!({"state": "used"}));
+    assert_eq!(list["gpus"][0]["uuid"], json!(gpu.uuid));
+    assert_eq!(host.refresh()["state"], "current");
+}
+
 /// An instance that was made again with the same numbers looks the same; `--force` asks all the same.
 #[test]
 fn it_asks_again_by_force() {

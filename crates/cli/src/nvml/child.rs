@@ -8,9 +8,6 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long it may take. Without persistence mode NVML starts each GPU, which takes about a second.
-const DEADLINE: Duration = Duration::from_secs(10);
-
 /// Longest answer, in bytes. 32 GPUs with 8 instances each take 60 KiB.
 const LIMIT: u64 = 1 << 20;
 
@@ -21,7 +18,7 @@ const GRACE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(5);
 
 /// What the program prints about the NVML at `library`, or why there is nothing.
-pub(super) fn run(program: &Path, library: &Path) -> Result<Vec<u8>, String> {
+pub(super) fn run(program: &Path, library: &Path, deadline: Duration) -> Result<Vec<u8>, String> {
     let shown = program.display();
     let cannot = |e: io::Error| format!("run {shown}: {e}");
     let mut child = Command::new(absolute(program).map_err(cannot)?)
@@ -35,8 +32,7 @@ pub(super) fn run(program: &Path, library: &Path) -> Result<Vec<u8>, String> {
         .stderr(Stdio::piped())
         .spawn()
         .map_err(cannot)?;
-    let end = Instant::now() + DEADLINE;
-    let answer = answer(&mut child, end);
+    let answer = answer(&mut child, deadline);
     if answer.is_err() {
         stop(&mut child);
     }
@@ -55,8 +51,9 @@ pub(super) fn run(program: &Path, library: &Path) -> Result<Vec<u8>, String> {
 }
 
 /// How it ended, and what it printed.
-fn answer(child: &mut Child, end: Instant) -> Result<(ExitStatus, Vec<u8>, Vec<u8>), String> {
-    let late = || format!("no answer within {} s", DEADLINE.as_secs());
+fn answer(child: &mut Child, deadline: Duration) -> Result<(ExitStatus, Vec<u8>, Vec<u8>), String> {
+    let end = Instant::now() + deadline;
+    let late = || format!("no answer within {} s", deadline.as_secs());
     let out = read(child.stdout.take());
     let err = read(child.stderr.take());
     let mut texts = [Vec::new(), Vec::new()];

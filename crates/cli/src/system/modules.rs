@@ -8,7 +8,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output as Ran};
@@ -22,6 +22,7 @@ use oci_gpu::host::Host;
 use serde::Serialize;
 
 use crate::output::{Output, table};
+use crate::owned::owned;
 
 /// Which modules.
 #[derive(clap::Args)]
@@ -203,21 +204,12 @@ fn in_user_namespace() -> bool {
 /// The program that `path` leads to, if nobody but root can have put it there.
 fn trusted(host: &Host, path: &Path) -> Result<PathBuf, String> {
     let real = host.files().resolve(path).map_err(|e| e.to_string())?;
-    for part in real.ancestors() {
-        let found = host.files().metadata(part).map_err(|e| e.to_string())?;
-        if found.uid() != 0 || found.permissions().mode() & 0o022 != 0 {
-            return Err(format!(
-                "others than root can change {} (owner {}, mode {:04o})",
-                part.display(),
-                found.uid(),
-                found.permissions().mode() & 0o7777
-            ));
-        }
-        if part == real && !(found.is_file() && found.permissions().mode() & 0o111 != 0) {
-            return Err("it is no program".to_owned());
-        }
+    owned(host, &real)?;
+    let found = host.files().metadata(&real).map_err(|e| e.to_string())?;
+    match found.is_file() && found.permissions().mode() & 0o111 != 0 {
+        true => Ok(real),
+        false => Err("it is no program".to_owned()),
     }
-    Ok(real)
 }
 
 impl Program {
