@@ -62,6 +62,14 @@ fn the_store_of_nvidia_is_found_and_others_are_refused() {
             "nvidia-smi",
         ]
     );
+    // The loaders say that they are what they load.
+    let sonames = |stem: &str| -> Vec<&str> {
+        let libraries = inventory.libraries.iter().filter(|l| l.stem == stem);
+        libraries.filter_map(|l| l.soname.as_deref()).collect()
+    };
+    assert_eq!(sonames("libcuda"), ["libcuda.so.1"]);
+    assert_eq!(sonames("libcuda_loader"), ["libcuda_loader.so"]);
+    assert_eq!(sonames("libnvidia-ml_loader"), ["libnvidia-ml_loader.so"]);
     let refused = refused(&inventory);
     assert_eq!(refused.len(), 1, "{refused:?}");
     assert!(refused[0].0.contains("iigd_dch"), "{refused:?}");

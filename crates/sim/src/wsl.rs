@@ -14,11 +14,12 @@ const DRIVERS: &str = "/usr/lib/wsl/drivers";
 /// Libraries of a driver package: file name and soname.
 const LIBRARIES: &[(&str, &str)] = &[
     ("libcuda.so.1.1", "libcuda.so.1"),
-    ("libcuda_loader.so", "libcuda_loader.so"),
+    // The loaders call themselves what they load.
+    ("libcuda_loader.so", "libcuda.so.1"),
     ("libnvdxgdmal.so.1", "libnvdxgdmal.so.1"),
     ("libnvidia-encode.so.1", "libnvidia-encode.so.1"),
     ("libnvidia-ml.so.1", "libnvidia-ml.so.1"),
-    ("libnvidia-ml_loader.so", "libnvidia-ml_loader.so"),
+    ("libnvidia-ml_loader.so", "libnvidia-ml.so.1"),
     (
         "libnvidia-ptxjitcompiler.so.1",
         "libnvidia-ptxjitcompiler.so.1",

@@ -279,9 +279,16 @@ fn read(root: &Root, path: &Path, capabilities: CapabilitySet) -> Result<Library
     let facts = elf::read(&file).map_err(|e| format!("it is no usable ELF file: {e}"))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.split(".so").next().unwrap_or_default();
+    // A loader that calls itself what it loads (libcuda_loader.so: libcuda.so.1) must not stand for
+    // it in the loader's cache.
+    let is_own = |soname: &String| soname.starts_with(&format!("{stem}.so"));
+    let soname = facts.soname.map(|soname| match is_own(&soname) {
+        true => soname,
+        false => name.to_string(),
+    });
     Ok(Library {
         path: root.host_path(path),
-        soname: facts.soname,
+        soname,
         class: facts.class,
         machine: facts.machine,
         capabilities,
