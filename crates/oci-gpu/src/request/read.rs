@@ -39,10 +39,7 @@ pub(super) fn read(container: &Container, policy: &Policy) -> Result<Asked, Find
     )?;
     notes.extend(note);
     let named = cdi::take(&mut devices, container.privileged)?;
-    let mut imex_channels = asker.channels(&mounted, &mut notes)?;
-    imex_channels.extend(named.channels);
-    imex_channels.sort_unstable();
-    imex_channels.dedup();
+    let imex_channels = asker.channels(named.channels, &mounted, &mut notes)?;
     let request = Request {
         devices,
         capabilities,
@@ -207,19 +204,19 @@ impl<'a> Asker<'a> {
         Ok(requirements)
     }
 
-    fn channels(&self, mounted: &Mounted, notes: &mut Vec<Finding>) -> Result<Vec<u32>, Finding> {
+    /// IMEX channels: those that are `named` among the devices, and those of mounts or the variable.
+    fn channels(
+        &self,
+        named: Vec<u32>,
+        mounted: &Mounted,
+        notes: &mut Vec<Finding>,
+    ) -> Result<Vec<u32>, Finding> {
         const NAME: &str = "NVIDIA_IMEX_CHANNELS";
         let by_mount = !mounted.channels.is_empty();
         let value = self.container.env(NAME).unwrap_or_default();
-        if !by_mount
-            && matches!(
-                env::special(items(NAME, value)),
-                Special::Void | Special::None
-            )
-        {
-            return Ok(Vec::new());
-        }
-        if self.policy.ignore_imex {
+        let special = env::special(items(NAME, value));
+        let asks = by_mount || !matches!(special, Special::Void | Special::None);
+        if self.policy.ignore_imex && (asks || !named.is_empty()) {
             notes.push(ignored(
                 "IMEX channels were asked for and ignored",
                 "allow them in the configuration file (ignore-imex-channels, or NVIDIA's \
@@ -227,25 +224,28 @@ impl<'a> Asker<'a> {
             ));
             return Ok(Vec::new());
         }
-        let channels = if by_mount {
-            let items = mounted.channels.iter();
-            env::channels(items.map(|(origin, channel)| (origin.as_str(), channel.as_str())))?
-        } else if self.may_ask_by_variable() {
-            env::channels(items(NAME, value))?
-        } else {
+        let mut channels = named;
+        if by_mount || (asks && self.may_ask_by_variable()) {
+            let asked = if by_mount {
+                let items = mounted.channels.iter();
+                env::channels(items.map(|(origin, channel)| (origin.as_str(), channel.as_str())))?
+            } else {
+                env::channels(items(NAME, value))?
+            };
+            match asked {
+                Some(asked) => channels.extend(asked),
+                None => notes.push(ignored(
+                    "all IMEX channels were asked for and ignored: channels are granted by number",
+                    "name the channels: NVIDIA_IMEX_CHANNELS=0,1",
+                )),
+            }
+        } else if asks {
             let message = format!("{NAME} was ignored: the container is not privileged");
             notes.push(ignored(message, "ask by volume mounts"));
-            return Ok(Vec::new());
-        };
-        Ok(channels.unwrap_or_else(|| {
-            let message =
-                "all IMEX channels were asked for and ignored: channels are granted by number";
-            notes.push(ignored(
-                message,
-                "name the channels: NVIDIA_IMEX_CHANNELS=0,1",
-            ));
-            Vec::new()
-        }))
+        }
+        channels.sort_unstable();
+        channels.dedup();
+        Ok(channels)
     }
 
     /// Hardware beside the GPUs. The reference's word is `enabled`, and it ignores all others.

@@ -642,6 +642,14 @@ fn imex_channels() {
         assert_eq!(asked.notes[0].code, Code::RequestIgnored, "{value}");
     }
     assert!(read("", &ignoring).unwrap().notes.is_empty());
+    // A CDI name among the devices is no way around.
+    let named = |policy: &Policy| {
+        let value = "NVIDIA_VISIBLE_DEVICES=0,nvidia.com/imex-channel=3";
+        let asked = Request::read(&container(&[value, "NVIDIA_IMEX_CHANNELS=1"]), policy).unwrap();
+        (asked.request.unwrap().imex_channels, asked.notes.len())
+    };
+    assert_eq!(named(&Policy::default()), (vec![1, 3], 0));
+    assert_eq!(named(&ignoring), (vec![], 1));
     let bad = by_mounts(&[
         ("/dev/null", "/var/run/nvidia-container-devices/0"),
         ("/dev/null", "/var/run/nvidia-container-devices/imex/-1"),
