@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use oci_gpu::container::{Container, ContainerFacts};
+use oci_gpu::container::Container;
 use oci_gpu::finding::Finding;
 use oci_gpu::{Host, Plan, Policy, Request, discover, select};
+use oci_gpu_inject::facts_of;
 use serde_json::json;
 
 use crate::error::{Error, Result};
@@ -23,6 +24,6 @@ pub fn planned(host: &Path, rootfs: &Path, env: &[&str]) -> Result<Plan> {
         .ok_or_else(|| Error::new("no GPU is asked for"))?;
     let inventory = discover(&Host::at(host)).map_err(refused)?;
     let grant = select(&inventory, &request).map_err(refused)?;
-    let facts = ContainerFacts::seen(Host::at(rootfs).files(), &inventory, true);
+    let facts = facts_of(rootfs, &inventory, true).map_err(refused)?;
     Plan::new(&inventory, &grant, &facts).map_err(refused)
 }

@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 
 use oci_gpu::container::{CONFIG_LIMIT, Container, ContainerFacts, ProcDriver};
 use oci_gpu::finding::{Code, Finding};
-use oci_gpu::host::Host;
 use oci_gpu::inventory::Inventory;
-use oci_gpu_inject::rootfs_path;
+use oci_gpu_inject::{facts_of, rootfs_path};
 
 /// The container of the bundle at `directory`, and its root.
 pub(crate) fn read(directory: &Path) -> Result<(Container, PathBuf), Finding> {
@@ -37,8 +36,12 @@ pub(crate) fn read(directory: &Path) -> Result<(Container, PathBuf), Finding> {
 }
 
 /// Facts about a root file system that no container runs in: nothing is mounted in it yet.
-pub(crate) fn facts(rootfs: &Path, inventory: &Inventory, compat: bool) -> ContainerFacts {
-    let mut facts = ContainerFacts::seen(Host::at(rootfs).files(), inventory, compat);
+pub(crate) fn facts(
+    rootfs: &Path,
+    inventory: &Inventory,
+    compat: bool,
+) -> Result<ContainerFacts, Finding> {
+    let mut facts = facts_of(rootfs, inventory, compat)?;
     facts.proc_driver = ProcDriver::Nvidia;
-    facts
+    Ok(facts)
 }

@@ -54,11 +54,8 @@ fn fill(global: &Global, path: &Path, explanation: &mut Explanation) -> Result<(
     explanation.inventory(&inventory);
     let grant = select(&inventory, &request)?;
     explanation.grant(&grant);
-    let plan = Plan::new(
-        &inventory,
-        &grant,
-        &bundle::facts(&rootfs, &inventory, config.cuda_compat),
-    )?;
+    let facts = bundle::facts(&rootfs, &inventory, config.cuda_compat)?;
+    let plan = Plan::new(&inventory, &grant, &facts)?;
     explanation.plan(&plan);
     Ok(())
 }

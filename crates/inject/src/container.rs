@@ -165,10 +165,7 @@ impl Container {
     /// [`Code::Target`] where it cannot be told whether a name exists: what it decides would be
     /// decided wrongly.
     pub fn facts(&self, inventory: &Inventory, compat: bool) -> Result<ContainerFacts, Finding> {
-        let peek = Peek::of(&self.rootfs);
-        let facts = ContainerFacts::seen(&peek, inventory, compat);
-        peek.finish()?;
-        Ok(facts)
+        seen(&self.rootfs, inventory, compat)
     }
 
     /// Whether the container has `node`: a character device with its numbers, at its place there.
@@ -225,6 +222,27 @@ impl Join {
         }
         Ok(())
     }
+}
+
+/// [`Container::facts`] of the root file system in the directory `rootfs`, whether or not a container
+/// runs in it.
+///
+/// # Errors
+/// As [`Container::facts`], and [`Code::Enter`] where the directory cannot be opened.
+pub fn facts_of(
+    rootfs: &Path,
+    inventory: &Inventory,
+    compat: bool,
+) -> Result<ContainerFacts, Finding> {
+    let root = here_root()?;
+    seen(&Rootfs::open(root.as_fd(), rootfs, &[])?, inventory, compat)
+}
+
+fn seen(rootfs: &Rootfs, inventory: &Inventory, compat: bool) -> Result<ContainerFacts, Finding> {
+    let peek = Peek::of(rootfs);
+    let facts = ContainerFacts::seen(&peek, inventory, compat);
+    peek.finish()?;
+    Ok(facts)
 }
 
 /// The container's root below `root`, which is the root of the mount namespace of `whose`. Only

@@ -43,7 +43,7 @@ mod temporary;
 mod undo;
 mod view;
 
-pub use container::{Container, rootfs_path};
+pub use container::{Container, facts_of, rootfs_path};
 
 use oci_gpu::finding::Finding;
 use oci_gpu::host::Host;

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,7 @@ use oci_gpu::ldcache::{self, Cache, Entry};
 use oci_gpu::plan::{CacheEntry, Skipped};
 
 use crate::fail::failed;
+use crate::peek::read_from;
 use crate::rootfs::Rootfs;
 use crate::steps::Outcome;
 use crate::target::CreateError;
@@ -134,10 +135,6 @@ enum Found {
 }
 
 /// Reads a file of the container's /etc.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "our own path in /proc/self/fd, of a file that was resolved and checked"
-)]
 fn read(root: &Rootfs, name: &str, limit: u64) -> Result<Found, Finding> {
     let path = Path::new("/etc").join(name);
     let cannot = |what: &str, e: io::Error| {
@@ -160,8 +157,7 @@ fn read(root: &Rootfs, name: &str, limit: u64) -> Result<Found, Finding> {
     if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
         return Ok(Found::Unusable("it is no regular file".to_owned()));
     }
-    let own = format!("/proc/self/fd/{}", found.as_raw_fd());
-    match File::open(own).and_then(|f| read_bounded(f, limit)) {
+    match read_from(&found).and_then(|f| read_bounded(f, limit)) {
         Ok(content) => Ok(Found::Content(content)),
         Err(e) if e.kind() == io::ErrorKind::FileTooLarge => {
             Ok(Found::Unusable(format!("it has more than {limit} bytes")))

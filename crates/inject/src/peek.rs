@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::fcntl::OFlag;
@@ -51,13 +53,8 @@ impl RootView for Peek<'_> {
         })
     }
 
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "our own path in /proc/self/fd, of a file that was resolved and checked"
-    )]
     fn open(&self, path: &str) -> Option<File> {
-        let found = self.find(path, SFlag::S_IFREG)?;
-        File::open(format!("/proc/self/fd/{}", found.as_raw_fd())).ok()
+        read_from(&self.find(path, SFlag::S_IFREG)?).ok()
     }
 
     fn list(&self, path: &str, limit: usize) -> Vec<String> {
@@ -68,11 +65,24 @@ impl RootView for Peek<'_> {
     }
 }
 
+/// Opens for reading what `found` is, which was resolved and seen to be a regular file. A file that
+/// somebody has a lease of (fcntl(2), F_SETLEASE) is an error, not a wait.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "our own path in /proc/self/fd, of a file that was resolved and checked"
+)]
+pub(crate) fn read_from(found: &OwnedFd) -> io::Result<File> {
+    File::options()
+        .read(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(format!("/proc/self/fd/{}", found.as_raw_fd()))
+}
+
 #[allow(
     clippy::disallowed_methods,
     reason = "our own path in /proc/self/fd, of a directory that was resolved and checked"
 )]
-fn names(directory: std::os::fd::BorrowedFd<'_>, limit: usize) -> std::io::Result<Vec<String>> {
+fn names(directory: std::os::fd::BorrowedFd<'_>, limit: usize) -> io::Result<Vec<String>> {
     let entries = std::fs::read_dir(format!("/proc/self/fd/{}", directory.as_raw_fd()))?;
     let names = entries
         .take(limit)

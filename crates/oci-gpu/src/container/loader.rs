@@ -35,6 +35,10 @@ const DIRECTORIES_32: [&str; 6] = [
     "/lib",
 ];
 
+/// How many paths of one soname in a container's ld.so.cache are looked at: the loader takes the
+/// first that it can use, and glibc has four levels of processors (glibc-hwcaps).
+const CACHED: usize = 16;
+
 /// What the loader of one word size has to offer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoaderFacts {
@@ -132,7 +136,7 @@ fn look(
         let cached = cache
             .iter()
             .filter(|(name, _, f)| name == soname && Some(*f) == flags);
-        let cached = cached.map(|(_, path, _)| path.clone());
+        let cached = cached.map(|(_, path, _)| path.clone()).take(CACHED);
         let searched = directories.iter().map(|d| format!("{d}/{soname}"));
         cached.chain(searched).find(|path| {
             let facts = view.open(path).map(|f| elf::read(&f));
