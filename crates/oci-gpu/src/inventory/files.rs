@@ -24,7 +24,8 @@ pub struct HostLink {
 pub struct Library {
     /// The file itself, not a link to it.
     pub path: PathBuf,
-    /// DT_SONAME; absent in a few driver files.
+    /// DT_SONAME; absent in a few driver files, and where it names another library (the loaders of
+    /// WSL2).
     pub soname: Option<String>,
     /// 32-bit or 64-bit.
     pub class: Class,

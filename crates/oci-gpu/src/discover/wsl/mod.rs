@@ -282,13 +282,9 @@ fn read(root: &Root, path: &Path, capabilities: CapabilitySet) -> Result<Library
     // A loader that calls itself what it loads (libcuda_loader.so: libcuda.so.1) must not stand for
     // it in the loader's cache.
     let is_own = |soname: &String| soname.starts_with(&format!("{stem}.so"));
-    let soname = facts.soname.map(|soname| match is_own(&soname) {
-        true => soname,
-        false => name.to_string(),
-    });
     Ok(Library {
         path: root.host_path(path),
-        soname,
+        soname: facts.soname.filter(is_own),
         class: facts.class,
         machine: facts.machine,
         capabilities,
