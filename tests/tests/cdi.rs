@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -275,6 +276,40 @@ fn a_file_is_written_whole() {
             1 + usize::from(name == "nvidia.json")
         );
     }
+}
+
+/// Links that others made are not followed, and what is no file is left alone.
+#[test]
+fn a_file_is_written_nowhere_else() {
+    let host = SimHost::named("run-1").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let generate = |name: &str| {
+        let mut command = Command::new("sh");
+        // The shell's number becomes the command's.
+        let line =
+            format!("umask 0; ln -s \"$PWD/victim\" .{name}.$$; exec \"$@\" --output {name}");
+        command.args(["-c", &line, "sh"]);
+        command.arg(binaries::cli().unwrap()).arg("--host-root");
+        command.arg(host.root()).args(["cdi", "generate"]);
+        command.current_dir(dir.path()).output().unwrap()
+    };
+    fs::write(dir.path().join("victim"), "as it was").unwrap();
+    std::os::unix::fs::symlink("victim", dir.path().join("a.yaml")).unwrap();
+    let output = generate("a.yaml");
+    assert!(output.status.success(), "{output:?}");
+    let written = fs::symlink_metadata(dir.path().join("a.yaml")).unwrap();
+    assert!(written.is_file());
+    assert_eq!(written.permissions().mode() & 0o7777, 0o644);
+    let victim = || fs::read_to_string(dir.path().join("victim")).unwrap();
+    assert_eq!(victim(), "as it was");
+
+    nix::unistd::mkfifo(&dir.path().join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let output = generate("pipe");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("pipe: it is no regular file"), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert_eq!(victim(), "as it was");
 }
 
 /// The specification of a simulated host, for engines of this machine: host paths below `root`, and

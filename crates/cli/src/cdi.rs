@@ -1,7 +1,7 @@
 //! `oci-gpu cdi`: specifications of the Container Device Interface.
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -14,6 +14,7 @@ use oci_gpu::{CapabilitySet, discover};
 
 use crate::Global;
 use crate::output::{Format, Output};
+use crate::replace::replace;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -129,7 +130,7 @@ pub(crate) fn run(
                 Finding::new(
                     Code::Config,
                     format!("write {}: {e}", path.display()),
-                    "name a file in a directory that you may write",
+                    "name a file in a directory that you may write; without --output it is printed",
                 )
             })?;
             let (devices, version) = (spec.devices.len(), spec.cdi_version);
@@ -163,22 +164,19 @@ fn capabilities(list: &str) -> Result<CapabilitySet, Finding> {
     }
 }
 
-/// Writes beside the file and renames over it: engines read specifications at any time.
-fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-        fs::create_dir_all(parent)?;
+/// Replaces the file at `path`, and makes the directories above it where they are missing.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::other("it is no file's name"))?;
+    // A device or a pipe (/dev/stdout) must not be replaced by a file.
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() => return Err(io::Error::other("it is no regular file")),
+        _ => {}
     }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    // Engines read files that end in .json or .yaml only.
-    name.push(format!(".{}.new", std::process::id()));
-    let new = path.with_file_name(name);
-    let mut file = fs::File::create(&new)?;
-    let written = file
-        .write_all(text.as_bytes())
-        .and_then(|()| file.sync_all())
-        .and_then(|()| fs::rename(&new, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&new);
-    }
-    written
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    fs::create_dir_all(parent)?;
+    let directory = fs::File::open(parent)?;
+    replace(&directory.into(), Path::new(name), text, 0o644)
 }

@@ -13,6 +13,7 @@ mod nvml;
 mod output;
 mod owned;
 mod refresh;
+mod replace;
 mod sim;
 mod system;
 

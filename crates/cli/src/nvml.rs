@@ -57,13 +57,17 @@ impl Nvml {
         if self.no_nvml || known || inventory.gpus.is_empty() {
             return;
         }
+        // Who looks at a file system in a directory does not expect its code to be run.
+        if host.on_disk(Path::new("/")) != Path::new("/") && self.helper.nvml_helper.is_none() {
+            return;
+        }
         let Some(program) = self.helper.path() else {
             return;
         };
         let Some(library) = library(host, inventory) else {
             return;
         };
-        let answer = library.and_then(|library| ask(&program, &library, LOOK));
+        let answer = program.and_then(|program| ask(&program, &library?, LOOK));
         let findings = answer.and_then(|answer| answer.complete(inventory));
         inventory
             .findings
@@ -83,7 +87,7 @@ impl Helper {
                 format!("NVML: {PROGRAM}, the program that asks it, is not beside oci-gpu"),
                 "install it there, or name it with --nvml-helper",
             )
-        })?;
+        })??;
         let library = library(host, inventory).ok_or_else(|| {
             Finding::new(
                 Code::Nvml,
@@ -98,13 +102,25 @@ impl Helper {
     }
 
     /// The program: the one that was named, there or not, else the one beside this, if it is there.
-    fn path(&self) -> Option<PathBuf> {
+    /// Nobody named that one, so it must be root's or the caller's.
+    fn path(&self) -> Option<Result<PathBuf, Finding>> {
         if let Some(named) = &self.nvml_helper {
-            return Some(named.clone());
+            return Some(Ok(named.clone()));
         }
         let own = std::env::current_exe().ok()?;
-        let beside = own.parent()?.join(PROGRAM);
-        beside.is_file().then_some(beside)
+        let beside = own.parent()?.join(PROGRAM).canonicalize().ok()?;
+        let refused = |why: String| {
+            Finding::new(
+                Code::Nvml,
+                format!("NVML: {} was not run: {why}", beside.display()),
+                "install oci-gpu where only root writes, or name the program with --nvml-helper",
+            )
+        };
+        Some(
+            owned(&Host::at("/"), &beside)
+                .map_err(refused)
+                .map(|()| beside),
+        )
     }
 }
 

@@ -82,7 +82,7 @@ pub(crate) fn run(
             inventory = discover(&host)?;
             done.findings = answer.complete(&mut inventory)?;
         }
-        write::replace(&host, &Stored::of(&inventory, &boot_id))?;
+        write::store(&host, &Stored::of(&inventory, &boot_id))?;
         done.state = State::Written;
     }
     output.data(&done, || done.text())?;

@@ -1,6 +1,7 @@
 //! What NVML adds to `list` and `info`.
 
 use std::fs;
+use std::os::unix::fs::chown;
 
 use oci_gpu_tests::binaries;
 use oci_gpu_tests::nvml::mig_uuid;
@@ -89,7 +90,8 @@ fn an_unknown_brand_is_none() {
     assert_eq!(traits(&list), [(json!("Tesla"), json!([12, 1]))]);
 }
 
-/// The program is found beside the command, as a release has them.
+/// The program is found beside the command, as a release has them, where nobody else put it there.
+/// `list` of a file system in a directory runs nothing of it unasked.
 #[test]
 fn the_program_beside_the_command_is_found() {
     let host = NvmlHost::named("run-1");
@@ -98,13 +100,24 @@ fn the_program_beside_the_command_is_found() {
         let name = program.file_name().unwrap();
         fs::copy(&program, dir.path().join(name)).unwrap();
     }
-    let arch = |more: &[&str]| {
+    let run = |args: &[&str]| {
         let mut command = std::process::Command::new(dir.path().join("oci-gpu"));
         command.arg("--host-root").arg(host.sim.root());
-        command.args(["list", "--format", "json"]).args(more);
-        let list = Ran::of(command.output().unwrap()).json("list");
-        list["gpus"][0]["arch"].clone()
+        Ran::of(
+            command
+                .args(["--format", "json"])
+                .args(args)
+                .output()
+                .unwrap(),
+        )
     };
-    assert_eq!(arch(&[]), json!([7, 5]));
-    assert_eq!(arch(&["--no-nvml"]), json!(null));
+    let arch = || run(&["list"]).json("list")["gpus"][0]["arch"].clone();
+    assert_eq!(arch(), json!(null));
+    let program = dir.path().join("oci-gpu-nvml");
+    chown(&program, Some(1000), None).unwrap();
+    let words = ["oci-gpu-nvml was not run", "owner 1000"];
+    run(&["refresh"]).failed("OG0308", &words, "somebody else's");
+    chown(&program, Some(0), None).unwrap();
+    assert_eq!(run(&["refresh"]).json("refresh")["state"], "written");
+    assert_eq!(arch(), json!([7, 5]));
 }

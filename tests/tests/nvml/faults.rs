@@ -192,7 +192,7 @@ fn the_library_of_somebody_else_is_not_loaded() {
             "owner 1000",
         ),
         (|host| chmod(&host.sim.on_disk("/usr"), 0o777), "/usr ("),
-        (|host| give_away(host.sim.root()), "change / (owner 1000"),
+        (|host| give_away(host.sim.root()), "owner 1000"),
     ];
     for (change, why) in rows {
         let host = NvmlHost::named("run-8");

@@ -3,9 +3,11 @@
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use nix::fcntl::OFlag;
 use oci_gpu::finding::one_line;
 use oci_gpu::inventory::Inventory;
 use oci_gpu::plan::Skipped;
@@ -17,16 +19,21 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Appends to the file at `path`. One that cannot be opened is no reason to fail: the reference
+    /// Appends to the file at `path`, which root alone may read where it is made. One that cannot be opened is no reason to fail: the reference
     /// goes on without it as well.
     pub(crate) fn open(path: Option<&Path>) -> Log {
         let Some(path) = path else {
             return Log::default();
         };
-        let out: Option<Box<dyn Write>> = match File::options().append(true).create(true).open(path)
-        {
+        let opened = File::options()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .custom_flags(OFlag::O_NOFOLLOW.bits() | OFlag::O_NONBLOCK.bits())
+            .open(path);
+        let out: Option<Box<dyn Write>> = match opened {
             Ok(file) => Some(Box::new(file)),
-            // Callers debug with --debug=/dev/stderr, which does not open where it is a socket.
+            // Callers debug with --debug=/dev/stderr, which is a link.
             Err(_) if path == Path::new("/dev/stderr") => Some(Box::new(io::stderr())),
             Err(_) => None,
         };

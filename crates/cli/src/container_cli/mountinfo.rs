@@ -1,6 +1,7 @@
 //! Which file systems are mounted below a root, from /proc/PID/mountinfo: what config.json tells a
 //! hook, and nobody tells this tool.
 
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
@@ -102,22 +103,22 @@ fn unescape(text: &[u8]) -> Vec<u8> {
 /// The mounts of `namespace` below `rootfs`; `own` are those of the caller's namespace.
 fn of(namespace: &[Line], own: &[Line], rootfs: &Path) -> Vec<Mount> {
     let is_inside = |line: &Line| line.place.starts_with(rootfs);
-    let elsewhere = |line: &Line| {
-        let mut others = namespace.iter().chain(own).filter(|o| !is_inside(o));
-        others.any(|other| other.device == line.device)
-    };
+    let others = namespace.iter().chain(own).filter(|o| !is_inside(o));
+    let others: HashSet<&[u8]> = others.map(|other| &other.device[..]).collect();
+    let elsewhere = |line: &Line| others.contains(&line.device[..]);
     let in_memory = |line: &Line| [&b"tmpfs"[..], b"proc"].contains(&&line.kind[..]);
     let is_fresh = |line: &Line| in_memory(line) && line.root == b"/" && !elsewhere(line);
     let inside: Vec<&Line> = namespace.iter().filter(|line| is_inside(line)).collect();
     let inside = reachable(&inside, rootfs);
+    let foreign = inside.iter().filter(|line| !is_fresh(line));
+    let foreign: HashSet<&Path> = foreign.map(|line| line.place.as_path()).collect();
     let mounts = inside.iter().map(|line| {
         let inner = line.place.strip_prefix(rootfs).unwrap_or(&line.place);
-        let mut there = inside.iter().filter(|other| other.place == line.place);
         Mount {
             destination: Path::new("/").join(inner),
             source: PathBuf::new(),
             // Of several at one place, each hides the one before.
-            fresh: there.all(|other| is_fresh(other)),
+            fresh: !foreign.contains(line.place.as_path()),
         }
     });
     mounts.collect()
@@ -132,18 +133,18 @@ fn reachable<'a>(inside: &[&'a Line], rootfs: &Path) -> Vec<&'a Line> {
     let Some(top) = at_root().find(|line| !is_covered(&line.id)) else {
         return below().collect();
     };
-    let mut ids = vec![&top.id[..]];
-    let mut known = 0;
     // A mount that was moved may come before the one that it is on.
-    while known < ids.len() {
-        known = ids.len();
-        for line in below() {
-            if ids.contains(&&line.parent[..]) && !ids.contains(&&line.id[..]) {
-                ids.push(&line.id);
-            }
-        }
+    let mut on: HashMap<&[u8], Vec<&[u8]>> = HashMap::new();
+    for line in below() {
+        on.entry(&line.parent).or_default().push(&line.id);
     }
-    below().filter(|line| ids.contains(&&line.id[..])).collect()
+    let mut ids = HashSet::from([&top.id[..]]);
+    let mut next = vec![&top.id[..]];
+    while let Some(id) = next.pop() {
+        let more = on.get(id).into_iter().flatten();
+        next.extend(more.filter(|id| ids.insert(id)));
+    }
+    below().filter(|line| ids.contains(&line.id[..])).collect()
 }
 
 #[cfg(test)]

@@ -1,24 +1,26 @@
-//! The stored inventory's file: replaced as a whole, or left as it is.
+//! The stored inventory's file, and the directory that it may be in.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{OFlag, openat, renameat};
+use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
-use nix::unistd::{Uid, UnlinkatFlags, unlinkat};
+use nix::unistd::Uid;
 use oci_gpu::discover::stored::{FILE, Stored};
 use oci_gpu::finding::{Code, Finding};
 use oci_gpu::host::Host;
 
+use crate::replace;
+
 /// Replaces the file of `host`: those who read it see the old one or the new one. Mode 0600; its
 /// directory is made where it is missing, with mode 0755.
-pub(super) fn replace(host: &Host, stored: &Stored) -> Result<(), Finding> {
+pub(super) fn store(host: &Host, stored: &Stored) -> Result<(), Finding> {
     let file = Path::new(FILE);
     let directory = file.parent().unwrap_or(Path::new("/"));
     let name = file.file_name().map(PathBuf::from).unwrap_or_default();
-    let written = open(host, directory).and_then(|at| put(&at, &name, &stored.to_text()));
+    let written =
+        open(host, directory).and_then(|at| replace::replace(&at, &name, &stored.to_text(), 0o600));
     written.map_err(|e| match e.kind() {
         io::ErrorKind::PermissionDenied => Finding::new(
             Code::Privilege,
@@ -63,23 +65,4 @@ fn open(host: &Host, directory: &Path) -> io::Result<OwnedFd> {
             found.st_mode & 0o7777
         ))),
     }
-}
-
-/// Writes beside `name`, and puts it in its place once it is on the disk.
-fn put(directory: &OwnedFd, name: &Path, text: &str) -> io::Result<()> {
-    let new = PathBuf::from(format!(".{}.{}", name.display(), std::process::id()));
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-    // One of a process with our number, which was killed.
-    let _ = unlinkat(directory, &new, UnlinkatFlags::NoRemoveDir);
-    let opened = openat(directory, &new, flags, Mode::from_bits_truncate(0o600))?;
-    let mut file = File::from(opened);
-    let written = file
-        .write_all(text.as_bytes())
-        .and_then(|()| file.sync_all())
-        .and_then(|()| Ok(renameat(directory, &new, directory, name)?));
-    if written.is_err() {
-        let _ = unlinkat(directory, &new, UnlinkatFlags::NoRemoveDir);
-        return written;
-    }
-    Ok(nix::unistd::fsync(directory.as_fd())?)
 }
