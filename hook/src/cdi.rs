@@ -26,7 +26,13 @@ pub(crate) fn run(
     guard.raise_limits();
     confine::to_enter()?;
     let host = config.apply_to(host);
-    let inventory = discover_within(&host, &Scope::all())?;
+    // Channels and hardware beside the GPUs have neither files nor names for the loader.
+    let scope = Scope {
+        imex_channels: false,
+        peripherals: false,
+        ..Scope::all()
+    };
+    let inventory = discover_within(&host, &scope)?;
     let mounts = &bundle.container.mounts;
     let container = Container::here(&bundle.rootfs, mounts)?;
     let container = container.with_mount_label(bundle.container.mount_label.as_deref());
@@ -35,7 +41,7 @@ pub(crate) fn run(
     let conditions = Request::conditions(&bundle.container, &config.policy)?;
     check(&inventory, &grant.gpus, &conditions)?;
     let facts = container.facts(&inventory, config.cuda_compat)?;
-    let plan = Plan::finish(&host, &inventory, &grant, &facts, mounts)?;
+    let plan = Plan::finish(&host, &inventory, &grant, &facts, mounts);
     // Rules of the device cgroup are the runtime's, as the nodes are.
     let entered = prepare(&plan, &host, container, Devices::Leave)?;
     confine::inside()?;

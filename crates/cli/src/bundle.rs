@@ -41,7 +41,10 @@ pub(crate) fn facts(
     inventory: &Inventory,
     compat: bool,
 ) -> Result<ContainerFacts, Finding> {
-    let mut facts = facts_of(rootfs, inventory, compat)?;
+    let mut facts = facts_of(rootfs, inventory, compat).map_err(|finding| Finding {
+        remedy: "see root.path in config.json: the bundle needs that directory".to_owned(),
+        ..finding
+    })?;
     facts.proc_driver = ProcDriver::Nvidia;
     Ok(facts)
 }

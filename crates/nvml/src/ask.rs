@@ -52,7 +52,7 @@ fn gpu(nvml: &Nvml, device: &Device<'_>, index: u32, notes: &mut Notes) -> Optio
     let pci = notes.told(&what("PCI address"), device.pci_info())?;
     let capability = device.cuda_compute_capability();
     let mig_mode = notes.told(&what("MIG mode"), device.mig_mode());
-    let mig_mode = mig_mode.map(|mode| mode.current == 1);
+    let is_split = mig_mode.is_some_and(|mode| mode.current == 1);
     Some(GpuAnswer {
         index,
         uuid: notes.told(&what("UUID"), device.uuid()),
@@ -65,11 +65,10 @@ fn gpu(nvml: &Nvml, device: &Device<'_>, index: u32, notes: &mut Notes) -> Optio
         arch: notes
             .told(&what("compute capability"), capability)
             .and_then(|c| Some((c.major.try_into().ok()?, c.minor.try_into().ok()?))),
-        mig: match mig_mode {
-            Some(true) => instances(nvml, device, index, notes),
-            _ => Vec::new(),
+        mig: match is_split {
+            true => instances(nvml, device, index, notes),
+            false => Vec::new(),
         },
-        mig_mode,
     })
 }
 

@@ -42,8 +42,6 @@ pub struct GpuAnswer {
     pub brand: Option<String>,
     /// Compute capability, major and minor.
     pub arch: Option<(u32, u32)>,
-    /// Whether it is in MIG mode; absent also where the GPU has none.
-    pub mig_mode: Option<bool>,
     /// Its MIG instances.
     pub mig: Vec<InstanceAnswer>,
 }

@@ -81,7 +81,10 @@ impl Peripheral {
     }
 
     pub(crate) fn nodes(self) -> &'static [NodeNames] {
-        const FS: &[NodeNames] = &[names("/dev", "nvidia-fs", true, Some("nvidia-fs"))];
+        const FS: &[NodeNames] = &[
+            names("/dev", "nvidia-fs", true, Some("nvidia-fs")),
+            names("/dev", "nvidia-fs", false, Some("nvidia-fs")),
+        ];
         const GDR: &[NodeNames] = &[names("/dev", "gdrdrv", false, Some("gdrdrv"))];
         const IB: &[NodeNames] = &[
             names("/dev/infiniband", "uverbs", true, None),
@@ -114,7 +117,7 @@ impl NodeNames {
     /// Whether a file of that name is one of these nodes.
     pub(crate) fn has(&self, name: &str) -> bool {
         match name.strip_prefix(self.prefix) {
-            Some("") => !self.numbered || self.prefix == "nvidia-fs",
+            Some("") => !self.numbered,
             Some(number) => self.numbered && number.bytes().all(|b| b.is_ascii_digit()),
             None => false,
         }

@@ -80,6 +80,7 @@ fn fill(
                 target,
                 major,
                 minor,
+                ..
             } => {
                 let (at, name) = parts(target);
                 writeln!(list, "rule\tc {major}:{minor} rw")?;

@@ -30,8 +30,9 @@ fn what_is_made_is_what_the_plan_has() {
         Capability::Compute,
         Capability::Display,
         Capability::Graphics,
+        Capability::Video,
     ];
-    for bits in 0..8_u8 {
+    for bits in 0..16_u8 {
         let chosen = choice
             .iter()
             .enumerate()

@@ -1,13 +1,10 @@
 //! Actions of a plan -> edits of a specification.
 
-use std::path::Path;
-
 use super::{Device, DeviceNode, Edits, Mount};
-use crate::inventory::Inventory;
 use crate::plan::{Action, BindKind, Operation};
 
 /// What a specification can say of `actions`.
-pub(super) fn edits(inventory: &Inventory, actions: &[Action]) -> Edits {
+pub(super) fn edits(actions: &[Action]) -> Edits {
     let mut edits = Edits::default();
     for action in actions {
         match &action.what {
@@ -16,9 +13,17 @@ pub(super) fn edits(inventory: &Inventory, actions: &[Action]) -> Edits {
                 target,
                 major,
                 minor,
-            } => edits
-                .device_nodes
-                .push(node(inventory, source, target, *major, *minor)),
+                owner,
+            } => edits.device_nodes.push(DeviceNode {
+                path: target.clone(),
+                host_path: (source != target).then(|| source.clone()),
+                kind: "c",
+                major: *major,
+                minor: *minor,
+                file_mode: owner.map(|o| o.mode & 0o777),
+                permissions: "rwm",
+                gid: owner.map(|o| o.gid).filter(|gid| *gid != 0),
+            }),
             Operation::Bind {
                 kind,
                 source,
@@ -40,26 +45,6 @@ pub(super) fn edits(inventory: &Inventory, actions: &[Action]) -> Edits {
         (depth(a), &a.container_path).cmp(&(depth(b), &b.container_path))
     });
     edits
-}
-
-fn node(inventory: &Inventory, source: &Path, target: &Path, major: u32, minor: u32) -> DeviceNode {
-    let owned = |n: &crate::inventory::DeviceNode| (n.path == source).then_some(n.owner)?;
-    let gpus = inventory.gpus.iter().flat_map(|g| {
-        let drm = g.drm.iter().map(|d| &d.node);
-        std::iter::once(&g.node).chain(drm)
-    });
-    let control = inventory.control.iter().map(|c| &c.node);
-    let owner = gpus.chain(control).find_map(owned);
-    DeviceNode {
-        path: target.to_path_buf(),
-        host_path: (source != target).then(|| source.to_path_buf()),
-        kind: "c",
-        major,
-        minor,
-        file_mode: owner.map(|o| o.mode & 0o777),
-        permissions: "rwm",
-        gid: owner.map(|o| o.gid).filter(|gid| *gid != 0),
-    }
 }
 
 /// The flags that the injector gives these files.

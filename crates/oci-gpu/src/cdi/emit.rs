@@ -96,32 +96,25 @@ pub fn generate(host: &Host, inventory: &Inventory, options: &Options) -> Result
     };
     let vendor = options.vendor.as_deref().unwrap_or(vendor);
     let class = options.class.as_deref().unwrap_or(class);
-    let (common, mut devices) = match options.mode {
+    let (common, devices) = match options.mode {
         Mode::Gpu => maker.gpus()?,
         Mode::Management => {
             let mut request = maker.request(Devices::All);
             request.management = true;
-            let edits = edits(inventory, &maker.plan(&request)?.actions);
-            (edits, vec![device("all", Edits::default())])
+            let mut edits = edits(&maker.plan(&request)?.actions);
+            edits.hooks.push(maker.hook());
+            (edits, vec![device("all", with_something(Edits::default()))])
         }
         Mode::Peripheral(kind) => {
             let mut request = maker.request(Devices::DriverOnly);
             request.peripherals = vec![kind];
             (
                 Edits::default(),
-                vec![device("all", maker.beyond(&request)?)],
+                vec![device("all", maker.beyond(&maker.base()?, &request)?)],
             )
         }
         Mode::Imex => (Edits::default(), maker.channels()?),
     };
-    if let Mode::Management = options.mode {
-        // A device without edits of its own is none.
-        devices.iter_mut().for_each(|d| {
-            d.container_edits
-                .env
-                .push("NVIDIA_VISIBLE_DEVICES=void".to_owned())
-        });
-    }
     Ok(Spec {
         cdi_version: version(&common, &devices),
         kind: format!("{vendor}/{class}"),
@@ -162,23 +155,26 @@ impl Maker<'_> {
 
     /// What every GPU container gets, and what each GPU and instance has beyond that.
     fn gpus(&self) -> Result<(Edits, Vec<Device>), Finding> {
-        let base = self.plan(&self.request(Devices::DriverOnly))?;
-        let mut common = edits(self.inventory, &base.actions);
+        let base = self.base()?;
+        let mut common = edits(&base.actions);
         // Whoever else looks at the container (a shim, a hook) is told that its GPUs are given.
         common.env.push("NVIDIA_VISIBLE_DEVICES=void".to_owned());
-        common.hooks.push(Hook {
-            hook_name: "createContainer",
-            path: self.options.hook.clone(),
-            args: vec!["oci-gpu-hook".to_owned(), "cdi".to_owned()],
-        });
+        common.hooks.push(self.hook());
         let mut named: BTreeMap<Name, Edits> = BTreeMap::new();
         if self.inventory.platform != Platform::Native {
-            let whole = self.beyond(&self.request(Devices::All))?;
-            let mut devices = vec![device("all", with_something(whole.clone()))];
-            if self.options.names.contains(&NameStrategy::Index) {
-                devices.insert(0, device("0", with_something(whole)));
-            }
-            return Ok((common, devices));
+            let whole = with_something(self.beyond(&base, &self.request(Devices::All))?);
+            let by_index = self.options.names.contains(&NameStrategy::Index);
+            let names = [("0", by_index), ("all", self.options.all)];
+            let devices = names.iter().filter(|(_, wanted)| *wanted);
+            let devices: Vec<_> = devices.map(|(n, _)| device(n, whole.clone())).collect();
+            return match devices.is_empty() {
+                false => Ok((common, devices)),
+                true => Err(Finding::new(
+                    Code::UnknownDevice,
+                    "nothing was to be named: this platform's one device has an index and no UUID",
+                    "name it by index, or all",
+                )),
+            };
         }
         for gpu in &self.inventory.gpus {
             // A split GPU is used by its instances only.
@@ -191,7 +187,7 @@ impl Maker<'_> {
                     Some(m) => DeviceId::MigIndex(gpu.index, m as u32),
                     None => DeviceId::Index(gpu.index),
                 };
-                let edits = self.beyond(&self.request(Devices::List(vec![id])))?;
+                let edits = self.beyond(&base, &self.request(Devices::List(vec![id])))?;
                 for strategy in &self.options.names {
                     let uuid = match instance {
                         Some(m) => gpu.mig.get(m).and_then(|m| m.uuid.clone()),
@@ -222,30 +218,47 @@ impl Maker<'_> {
         }
         let mut devices: Vec<Device> = named.into_iter().map(|(n, e)| device(&n.0, e)).collect();
         if self.options.all {
-            let all = self.beyond(&self.request(Devices::All))?;
+            let all = self.beyond(&base, &self.request(Devices::All))?;
             devices.push(device("all", all));
         }
         Ok((common, devices))
     }
 
-    /// What `request` gives beyond the driver alone.
-    fn beyond(&self, request: &Request) -> Result<Edits, Finding> {
-        let base = self.plan(&self.request(Devices::DriverOnly))?;
+    /// What the driver alone gives.
+    fn base(&self) -> Result<Plan, Finding> {
+        self.plan(&self.request(Devices::DriverOnly))
+    }
+
+    /// What makes the rest of a container that has the driver's files.
+    fn hook(&self) -> Hook {
+        Hook {
+            hook_name: "createContainer",
+            path: self.options.hook.clone(),
+            args: vec!["oci-gpu-hook".to_owned(), "cdi".to_owned()],
+        }
+    }
+
+    /// What `request` gives beyond `base`.
+    fn beyond(&self, base: &Plan, request: &Request) -> Result<Edits, Finding> {
         let plan = self.plan(request)?;
         let new = plan
             .actions
             .iter()
             .filter(|a| !base.actions.iter().any(|b| b.what == a.what));
         let new: Vec<Action> = new.cloned().collect();
-        Ok(edits(self.inventory, &new))
+        Ok(edits(&new))
     }
 
     fn channels(&self) -> Result<Vec<Device>, Finding> {
         let mut devices = Vec::new();
+        let base = self.base()?;
         for channel in &self.inventory.imex_channels {
             let mut request = self.request(Devices::DriverOnly);
             request.imex_channels = vec![channel.id];
-            devices.push(device(&channel.id.to_string(), self.beyond(&request)?));
+            devices.push(device(
+                &channel.id.to_string(),
+                self.beyond(&base, &request)?,
+            ));
         }
         if devices.is_empty() {
             return Err(Finding::new(

@@ -35,7 +35,7 @@ pub struct KernelNode {
     /// Whether the driver lets tools make it and change it (`ModifyDeviceFiles`,
     /// `DeviceFileModify`); an administrator can forbid that by a parameter of the module.
     pub may_modify: bool,
-    /// Whether whoever asked for it can do without.
+    /// Whether whoever asked for it cannot do without.
     pub required: bool,
 }
 
@@ -65,7 +65,7 @@ pub fn kernel_nodes(host: &Host) -> Result<Vec<KernelNode>, DiscoverError> {
         .into_iter()
         .map(|c| kernel.control(c.role, c.node, true))
         .collect();
-    all.extend(kernel.fabric()?);
+    all.extend(kernel.fabric());
     for gpu in gpus::read(&kernel.nodes, &NOTHING, &mut Vec::new())? {
         all.push(kernel.own(gpu.node, KernelNodeKind::Gpu));
         for instance in gpu.mig {
@@ -170,7 +170,7 @@ impl Kernel<'_> {
     }
 
     /// The control nodes of NVLink and NVSwitch, where these drivers are loaded.
-    fn fabric(&self) -> Result<Vec<KernelNode>, DiscoverError> {
+    fn fabric(&self) -> Vec<KernelNode> {
         let host = self.nodes.host;
         let devices = text(host, "/proc/devices");
         let table = [
@@ -188,7 +188,7 @@ impl Kernel<'_> {
                 required: true,
             })
         });
-        Ok(nodes.collect())
+        nodes.collect()
     }
 
     pub(super) fn control(

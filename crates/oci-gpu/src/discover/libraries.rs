@@ -9,9 +9,6 @@ use crate::elf::{self, Class};
 use crate::host::Root;
 use crate::inventory::{Candidate, ForeignNeeds, Library};
 
-/// Sub-directories of a library directory that drivers use, with the file names that count there.
-const BELOW: [&str; 1] = ["vdpau"];
-
 /// Sonames of glibc's own libraries begin so; every glibc has them all.
 const GLIBC_PARTS: [&str; 8] = [
     "libc.so.",
@@ -40,7 +37,8 @@ pub(super) fn sweep(
     let suffix = format!(".so.{version}");
     let mut libraries: Vec<Library> = Vec::new();
     for directory in directories {
-        let below = BELOW.iter().map(|b| directory.path.join(b));
+        let below = driver_files::BELOW.iter();
+        let below = below.map(|(_, below)| directory.path.join(below));
         for place in std::iter::once(directory.path.clone()).chain(below) {
             // A directory of links (NixOS) has links to such directories too.
             let Ok(place) = root.resolve(&place) else {

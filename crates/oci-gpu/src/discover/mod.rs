@@ -79,7 +79,7 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// Everything.
+    /// Everything, of L4T's lists those of the driver.
     pub fn all() -> Scope {
         Scope {
             capabilities: CapabilitySet::all(),

@@ -7,12 +7,10 @@ use super::proc_driver::imex_channel_count;
 use super::{
     DiscoverError, Scope, control, gpus, mig, nodes, peripherals, stored, tegra, version, wsl,
 };
-use crate::capability::Capability::{Compute, Display, Graphics};
-use crate::capability::CapabilitySet;
 use crate::finding::Code;
 use crate::host::Host;
 use crate::inventory::{
-    ControlRole, DeviceNode, ImexChannel, Inventory, NodeOwner, NodeState, Platform, StoredState,
+    DeviceNode, ImexChannel, Inventory, NodeOwner, NodeState, Platform, StoredState,
 };
 use crate::request::Request;
 use crate::select::select;
@@ -34,8 +32,7 @@ pub fn needed_nodes(host: &Host, request: &Request) -> Result<Vec<KernelNode>, D
     let grant = select(&kernel.inventory(request)?, request)?;
     let mut needed = Vec::new();
     for c in grant.control {
-        let (wanted, required) = need(c.role, request.capabilities);
-        if wanted {
+        if let Some(required) = c.role.need(request.capabilities) {
             needed.push(kernel.control(c.role, c.node, required));
         }
     }
@@ -92,19 +89,6 @@ pub fn with_nodes(mut inventory: Inventory, made: &[KernelNode]) -> Inventory {
         }
     }
     inventory
-}
-
-/// Whether containers with these capabilities get that node, and whether they can do without.
-fn need(role: ControlRole, capabilities: CapabilitySet) -> (bool, bool) {
-    let has = |c| capabilities.contains(c);
-    match role {
-        ControlRole::Control => (true, true),
-        ControlRole::Uvm => (has(Compute), true),
-        ControlRole::UvmTools => (has(Compute), false),
-        ControlRole::Modeset => (has(Display) || has(Graphics), false),
-        // Of a platform whose kernel makes its nodes itself.
-        ControlRole::Platform => (false, false),
-    }
 }
 
 impl Kernel<'_> {

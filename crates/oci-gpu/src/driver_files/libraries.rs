@@ -154,7 +154,8 @@ pub(crate) const LINKS: &[Link] = &[
 /// (src/vdpau_wrapper.c).
 pub(crate) const BELOW: &[(&str, &str)] = &[("libvdpau_nvidia", "vdpau")];
 
-/// The library without which a capability means nothing; its absence fails a container that asks.
+/// The library without which a capability means nothing; its absence fails a container that asks,
+/// but for NVML on Tegra, where it came with JetPack 6.
 pub(crate) const REQUIRED: &[(Capability, &str)] =
     &[(Compute, "libcuda"), (Utility, "libnvidia-ml")];
 

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::capability::Capability::{Compute, Display, Graphics, Video};
+use crate::capability::CapabilitySet;
 use crate::peripheral::Peripheral;
 
 /// A DRM node of a GPU.
@@ -35,14 +37,40 @@ pub struct MigAccess {
 pub enum ControlRole {
     /// /dev/nvidiactl: every GPU container.
     Control,
-    /// /dev/nvidia-uvm: compute.
+    /// /dev/nvidia-uvm: compute, and video, which can do without.
     Uvm,
-    /// /dev/nvidia-uvm-tools: compute, optional.
+    /// /dev/nvidia-uvm-tools: compute and video, optional.
     UvmTools,
     /// /dev/nvidia-modeset: display and graphics, optional.
     Modeset,
     /// A node of another platform than NVIDIA's kernel modules (/dev/dxg): every GPU container.
     Platform,
+}
+
+impl ControlRole {
+    /// Whether containers with these capabilities get the node: `Some(true)` where they cannot do
+    /// without.
+    pub(crate) fn need(self, capabilities: CapabilitySet) -> Option<bool> {
+        let has = |c| capabilities.contains(c);
+        // The video codecs run on CUDA.
+        let cuda = has(Compute) || has(Video);
+        match self {
+            ControlRole::Control | ControlRole::Platform => Some(true),
+            ControlRole::Uvm => cuda.then_some(has(Compute)),
+            ControlRole::UvmTools => cuda.then_some(false),
+            ControlRole::Modeset => (has(Display) || has(Graphics)).then_some(false),
+        }
+    }
+
+    /// Who gets the node, in words.
+    pub(crate) fn users(self) -> &'static str {
+        match self {
+            ControlRole::Control => "every GPU container",
+            ControlRole::Platform => "the platform's own device",
+            ControlRole::Uvm | ControlRole::UvmTools => "capability compute or video",
+            ControlRole::Modeset => "capability display or graphics",
+        }
+    }
 }
 
 /// A node that belongs to no single GPU.

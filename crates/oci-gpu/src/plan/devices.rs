@@ -1,7 +1,7 @@
 //! Device nodes of a plan.
 
 use super::{Operation, Plan};
-use crate::capability::Capability::{Compute, Display, Graphics, Video};
+use crate::capability::Capability::{Display, Graphics};
 use crate::finding::{Code, Finding};
 use crate::inventory::{ControlRole, DeviceNode, DrmNode, NodeState, Platform};
 use crate::select::Grant;
@@ -44,8 +44,12 @@ pub(super) fn plan(plan: &mut Plan, grant: &Grant) -> Result<(), Finding> {
         )?;
     }
     for peripheral in &grant.peripherals {
-        let why = format!("{}=enabled", peripheral.kind.variable());
-        device(plan, &peripheral.node, true, why)?;
+        let kind = peripheral.kind;
+        let why = format!("nvidia.com/{}=all or {}", kind.class(), kind.variable());
+        device(plan, &peripheral.node, true, why).map_err(|finding| Finding {
+            remedy: kind.remedy().to_owned(),
+            ..finding
+        })?;
     }
     if grant.capabilities.contains(Graphics) || grant.capabilities.contains(Display) {
         drm(plan, grant)?;
@@ -54,38 +58,36 @@ pub(super) fn plan(plan: &mut Plan, grant: &Grant) -> Result<(), Finding> {
 }
 
 fn control(plan: &mut Plan, grant: &Grant) -> Result<(), Finding> {
-    let compute = grant.capabilities.contains(Compute);
-    let video = grant.capabilities.contains(Video);
-    let display = grant.capabilities.contains(Display) || grant.capabilities.contains(Graphics);
-    if grant.platform != Platform::Native {
-        let mut nodes = grant.control.iter();
-        let why = "the platform's own device";
-        return nodes.try_for_each(|c| device(plan, &c.node, true, why.to_owned()));
-    }
     for control in &grant.control {
-        let (wanted, required, why) = match control.role {
-            ControlRole::Control | ControlRole::Platform => (true, true, "every GPU container"),
-            // The video codecs run on CUDA.
-            ControlRole::Uvm => (compute || video, compute, "capability compute or video"),
-            ControlRole::UvmTools => (compute || video, false, "capability compute or video"),
-            ControlRole::Modeset => (display, false, "capability display or graphics"),
-        };
-        if wanted {
-            device(plan, &control.node, required, why.to_owned())?;
-        } else {
-            let reason = format!("it is for {why}, which was not asked for");
-            plan.skip(control.node.path.display().to_string(), reason);
+        let why = control.role.users();
+        match control.role.need(grant.capabilities) {
+            Some(required) => device(plan, &control.node, required, why.to_owned())?,
+            None => {
+                let reason = format!("it is for {why}, which was not asked for");
+                plan.skip(control.node.path.display().to_string(), reason);
+            }
         }
     }
-    let loaded = |role| grant.control.iter().any(|c| c.role == role);
-    if compute && !loaded(ControlRole::Uvm) {
-        return Err(Finding::new(
-            Code::NodeMissing,
-            "/dev/nvidia-uvm, which capability compute needs, has no driver: /proc/devices does not name nvidia-uvm",
-            "load the module: oci-gpu system load-modules",
-        ));
+    if grant.platform != Platform::Native {
+        return Ok(());
     }
-    if display && !loaded(ControlRole::Modeset) {
+    let loaded = |role| grant.control.iter().any(|c| c.role == role);
+    let lacks = |role: ControlRole| role.need(grant.capabilities).filter(|_| !loaded(role));
+    match lacks(ControlRole::Uvm) {
+        Some(true) => {
+            return Err(Finding::new(
+                Code::NodeMissing,
+                "/dev/nvidia-uvm, which capability compute needs, has no driver: /proc/devices does not name nvidia-uvm",
+                "load the module: oci-gpu system load-modules",
+            ));
+        }
+        Some(false) => plan.skip(
+            "/dev/nvidia-uvm",
+            "its kernel module, nvidia-uvm, is not loaded; the video codecs need it",
+        ),
+        None => {}
+    }
+    if lacks(ControlRole::Modeset).is_some() {
         plan.skip(
             "/dev/nvidia-modeset",
             "its kernel module, nvidia-modeset, is not loaded; screens need it, rendering does not",
@@ -168,6 +170,7 @@ fn device(plan: &mut Plan, node: &DeviceNode, required: bool, why: String) -> Re
                 target: node.target.clone(),
                 major: node.major,
                 minor: node.minor,
+                owner: node.owner,
             };
             plan.add(what, required, why);
             return Ok(());

@@ -8,7 +8,6 @@ use super::{BindKind, Operation, Plan, devices, files, procfs, profile};
 use crate::capability::Capability::{Display, Graphics};
 use crate::capability::CapabilitySet;
 use crate::container::{ContainerFacts, Mount};
-use crate::finding::Finding;
 use crate::host::Host;
 use crate::inventory::Inventory;
 use crate::select::Grant;
@@ -16,16 +15,13 @@ use crate::select::Grant;
 impl Plan {
     /// Decides what a container still needs that has the nodes of `grant` and, by `mounts`, files of
     /// the driver. Nothing is mounted but views of procfs and the application profile.
-    ///
-    /// # Errors
-    /// As [`Plan::new`].
     pub fn finish(
         host: &Host,
         inventory: &Inventory,
         grant: &Grant,
         facts: &ContainerFacts,
         mounts: &[Mount],
-    ) -> Result<Plan, Finding> {
+    ) -> Plan {
         let place = |source: &Path| -> Option<PathBuf> {
             let source = host.on_disk(source);
             let mount = mounts.iter().find(|m| m.source == source)?;
@@ -50,14 +46,15 @@ impl Plan {
             profile::plan(&mut plan, grant);
         }
         procfs::plan(&mut plan, inventory, grant, facts);
+        // While the plan still has the places of all files: they are no places for links.
+        super::links(&mut plan, inventory);
         plan.actions.retain(|a| match &a.what {
             Operation::Bind { kind, .. } => *kind == BindKind::Proc,
             Operation::Device { .. } | Operation::Env { .. } | Operation::Group { .. } => false,
             _ => true,
         });
-        super::links(&mut plan, inventory);
         plan.unusable = libraries::unusable(inventory, grant);
         plan.actions.extend(loader);
-        Ok(plan)
+        plan
     }
 }

@@ -130,6 +130,11 @@ fn forward_compatible(
     if !grant.capabilities.contains(Capability::Compute) || facts.libc == Libc::Musl {
         return None;
     }
+    if grant.platform != Platform::Native {
+        let what = format!("{}: the image's newer CUDA", compat::DIRECTORY);
+        plan.skip(what, "it is for NVIDIA's kernel modules on a PCI GPU");
+        return None;
+    }
     let brands = grant.gpus.iter().filter_map(|g| g.brand.as_deref());
     if let Err(why) = compat.fits(&inventory.driver.version, brands) {
         plan.skip(
@@ -313,10 +318,9 @@ fn is_file_name(soname: &str) -> bool {
 /// Libraries of the granted capabilities that discovery refused, and no other file of that name is
 /// in their place.
 pub(super) fn unusable(inventory: &Inventory, grant: &Grant) -> Vec<Skipped> {
-    let suffix = format!(".so.{}", inventory.driver.version);
+    let suffix = suffix(inventory);
     let candidates = inventory.driver.candidates.iter().filter(|c| {
-        let name = c.path.file_name().and_then(|n| n.to_str());
-        let stem = name.and_then(|n| n.strip_suffix(&suffix));
+        let stem = stem_of(&c.path, &suffix);
         let wanted = |stem| capabilities_of(stem).intersects(grant.capabilities);
         let replaced = |stem| inventory.libraries.iter().any(|l| l.stem == stem);
         !c.accepted && stem.is_some_and(|stem| wanted(stem) && !replaced(stem))
@@ -328,22 +332,38 @@ pub(super) fn unusable(inventory: &Inventory, grant: &Grant) -> Vec<Skipped> {
     told.collect()
 }
 
+/// What the names of the driver's libraries go on with: the version, but for platforms whose files
+/// have numbers of their own.
+fn suffix(inventory: &Inventory) -> String {
+    match inventory.platform {
+        Platform::Native => format!(".so.{}", inventory.driver.version),
+        _ => ".so".to_owned(),
+    }
+}
+
+/// "libcuda" of a library's path.
+fn stem_of<'a>(path: &'a Path, suffix: &str) -> Option<&'a str> {
+    let (stem, rest) = path.file_name()?.to_str()?.split_once(suffix)?;
+    // "libcuda.so.550.1" is no library of driver 550.
+    (rest.is_empty() || suffix == ".so").then_some(stem)
+}
+
 /// A capability without its main library is a container that starts and cannot work.
 fn required(inventory: &Inventory, grant: &Grant, facts: &ContainerFacts) -> Result<(), Finding> {
     for (capability, stem) in REQUIRED {
         let native = |l: &&Library| l.stem == *stem && (l.class, l.machine) == facts.native;
-        if !grant.capabilities.contains(*capability)
+        let optional = grant.platform == Platform::Tegra && *capability == Capability::Utility;
+        if optional
+            || !grant.capabilities.contains(*capability)
             || inventory.libraries.iter().any(|l| native(&l))
         {
             continue;
         }
         let version = &inventory.driver.version;
-        let name = format!("{stem}.so.{version}");
-        let refused = inventory
-            .driver
-            .candidates
-            .iter()
-            .find(|c| !c.accepted && c.path.file_name().is_some_and(|n| n == name.as_str()));
+        let suffix = suffix(inventory);
+        let name = format!("{stem}{suffix}");
+        let mut refused = inventory.driver.candidates.iter().filter(|c| !c.accepted);
+        let refused = refused.find(|c| stem_of(&c.path, &suffix) == Some(stem));
         let others = inventory.libraries.iter().find(|l| l.stem == *stem);
         let message = match (refused, others) {
             (Some(c), _) => format!("{} cannot be used: {}", c.path.display(), c.why),

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use crate::container::ContainerFacts;
 use crate::finding::Finding;
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, NodeOwner};
 use crate::select::Grant;
 
 /// What a container gets, in the order in which it is put there.
@@ -65,6 +65,8 @@ pub enum Operation {
         major: u32,
         /// Minor number that the source must have.
         minor: u32,
+        /// Owner and mode of the source, which the container sees, too.
+        owner: Option<NodeOwner>,
     },
     /// A host file or directory, read-only (sockets excepted), mounted at `target`.
     Bind {

@@ -51,8 +51,8 @@ pub struct Grant {
 /// split into MIG instances is granted with all of them, for it cannot be used otherwise.
 ///
 /// # Errors
-/// [`Code::UnknownDevice`], [`Code::AmbiguousDevice`], [`Code::Mig`], [`Code::ImexChannel`] and
-/// [`Code::Requirement`]; each names what there is instead.
+/// [`Code::UnknownDevice`], [`Code::AmbiguousDevice`], [`Code::Mig`], [`Code::ImexChannel`],
+/// [`Code::Peripheral`] and [`Code::Requirement`]; each names what there is instead.
 pub fn select(inventory: &Inventory, request: &Request) -> Result<Grant, SelectError> {
     let mut picked = Picked {
         inventory,
@@ -184,7 +184,12 @@ fn peripherals(inventory: &Inventory, request: &Request) -> Result<Vec<Periphera
                     "{} was asked for, and the host has no node of it",
                     kind.class()
                 ),
-                format!("{}, or unset {}", kind.remedy(), kind.variable()),
+                format!(
+                    "{}, or do not ask for it ({}, nvidia.com/{}=all)",
+                    kind.remedy(),
+                    kind.variable(),
+                    kind.class()
+                ),
             ));
         }
     }

@@ -44,6 +44,7 @@ const CUDA: &[(u32, u32, (u32, u32))] = &[
     (38, 0, (13, 0)),
     (36, 4, (12, 6)),
     (36, 0, (12, 2)),
+    (35, 0, (11, 4)),
     (34, 0, (11, 4)),
     (32, 0, (10, 2)),
 ];
@@ -333,11 +334,8 @@ fn release_of(text: &str) -> Option<String> {
 fn cuda_of(release: &str) -> Option<(u32, u32)> {
     let mut parts = release.split('.').map(|p| p.parse::<u32>().ok());
     let (major, minor) = (parts.next()??, parts.next()??);
-    let row = CUDA
-        .iter()
-        .find(|(r, from, _)| *r == major && minor >= *from);
-    // 35 is the branch of 34.
-    let row = row.or_else(|| CUDA.iter().find(|(r, ..)| major == 35 && *r == 34));
+    let mut rows = CUDA.iter();
+    let row = rows.find(|(r, from, _)| *r == major && minor >= *from);
     row.map(|(_, _, cuda)| *cuda)
 }
 

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use super::Scope;
 use super::nodes::Nodes;
-use crate::capability::Capability::{Compute, Graphics, Utility};
+use crate::capability::Capability::{Compute, Graphics, Utility, Video};
 use crate::capability::CapabilitySet;
 use crate::cuda_version::cuda_of_driver;
 use crate::elf;
@@ -267,8 +267,9 @@ fn capabilities_of(name: &str) -> CapabilitySet {
     let stem = name.split(".so").next().unwrap_or_default();
     let stem = stem.strip_suffix("_loader").unwrap_or(stem);
     match stem {
-        "libnvidia-ml" | "nvidia-smi" => [Utility].into_iter().collect(),
-        "libcuda" | "libnvdxgdmal" | "nvcubins.bin" => [Compute].into_iter().collect(),
+        "nvidia-smi" => [Utility].into_iter().collect(),
+        // The video codecs run on CUDA.
+        "libnvdxgdmal" | "nvcubins.bin" => [Compute, Video].into_iter().collect(),
         "libnvwgf2umx" => [Graphics].into_iter().collect(),
         _ => crate::driver_files::capabilities_of(stem),
     }
